@@ -1,0 +1,350 @@
+"""connect(): finds a key, chooses the mode, returns the client, and says in one line what it found.
+
+Here live the search for a key, the choice between live and recorded, and the making of the client. It is the only
+front room that knows the local API. Not here: anything about what the client is used for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, overload
+from urllib.parse import urlsplit
+
+import openai
+
+from helpers.errors import ConfigurationError, explain, install_plain_errors, redact
+from helpers.ledger import Account, all_ledgers, ledger_for, register
+from helpers.models import default_model, model_facts, shutdown_warning
+from helpers.traffic import Watcher
+
+__all__ = ["connect", "run_summary"]
+
+_MODES: Final = ("live", "recorded")
+_OPENAI_SERVER: Final = "https://api.openai.com/v1"
+# A name that can never be looked up (RFC 2606), so that nothing recorded could reach a network even by accident.
+_RECORDED_SERVER: Final = "https://recorded.invalid/v1"
+_RECORDED_KEY: Final = "recorded-mode-needs-no-key"
+_CHECK_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key and where it was found. Its ``repr`` never shows the value."""
+
+    value: str
+    found_in: str
+
+    def __repr__(self) -> str:
+        return f"<key from {self.found_in}>"
+
+
+@overload
+def connect(
+    mode: str | None = None,
+    limit_usd: float | None = None,
+    *,
+    ask: bool = False,
+    asynchronous: Literal[False] = False,
+) -> openai.OpenAI: ...
+@overload
+def connect(
+    mode: str | None = None,
+    limit_usd: float | None = None,
+    *,
+    ask: bool = False,
+    asynchronous: Literal[True],
+) -> openai.AsyncOpenAI: ...
+def connect(
+    mode: str | None = None,
+    limit_usd: float | None = None,
+    *,
+    ask: bool = False,
+    asynchronous: bool = False,
+) -> openai.OpenAI | openai.AsyncOpenAI:
+    """Return a client of the official SDK, live or recorded, and print one line about what was found.
+
+    The key is looked for in this order: the environment variable ``OPENAI_API_KEY``, a file ``.env``, Colab's
+    secrets, and, only with ``ask=True`` in a place where somebody can type, a prompt. Without a key the client
+    answers from recordings in this process: no network, nothing is spent.
+
+    Args:
+        mode: ``"live"`` or ``"recorded"``; without one, ``WORKSHOP_API``, else whatever the key allows.
+        limit_usd: in live mode, send no further model request once this many US dollars were spent since now. One
+            answer that is under way is not cut off, so the last one can go over. It has no effect in recorded mode.
+        ask: whether to ask for a key when none is found.
+        asynchronous: return an ``openai.AsyncOpenAI``.
+
+    Raises:
+        ConfigurationError: an unknown mode, ``"live"`` without a key, a key with characters that no key has, or a
+            limit that cannot be kept.
+
+    Example:
+        >>> client = connect("recorded")  # doctest: +SKIP
+        recorded · you asked for it, nothing will be spent · gpt-6-luna · openai 3.54.0
+    """
+    dotenv = _read_dotenv()
+    for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
+        if dotenv.get(name):
+            os.environ.setdefault(name, dotenv[name])
+    wanted = _wanted_mode(mode)
+    key = None if wanted == "recorded" else _find_key(dotenv, ask=ask)
+    if wanted == "live" and key is None:
+        raise ConfigurationError(
+            "Live mode needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
+            "cell again, or use connect('recorded')."
+        )
+    if limit_usd is not None and (isinstance(limit_usd, bool) or limit_usd <= 0):
+        raise ConfigurationError("limit_usd must be a number of US dollars above 0, such as 0.50.")
+    install_plain_errors()
+    if key is None:
+        chosen = mode == "recorded" or os.environ.get("WORKSHOP_API", "").strip().lower() == "recorded"
+        return _recorded(asynchronous, chosen=chosen)
+    return _live(key, limit_usd, asynchronous)
+
+
+def _wanted_mode(mode: str | None) -> str | None:
+    source, value = (
+        ("mode", mode) if mode is not None else ("WORKSHOP_API", os.environ.get("WORKSHOP_API", ""))
+    )
+    word = str(value).strip().lower()
+    if not word and mode is None:
+        return None
+    if word == "local":
+        raise ConfigurationError(
+            "The local mode is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
+        )
+    if word == "record":
+        raise ConfigurationError(
+            "Recording is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
+        )
+    if word not in _MODES:
+        raise ConfigurationError(f"Unknown {source} {value!r}. Use 'live' or 'recorded'.")
+    return word
+
+
+# -- the key --------------------------------------------------------------------------------------------------------
+
+
+def _read_dotenv() -> Mapping[str, str]:
+    """Return what the nearest ``.env`` says: in this folder, a folder above it, or the project's root."""
+    from dotenv import dotenv_values
+
+    here = Path.cwd()
+    for folder in (here, *here.parents[:3], Path(__file__).resolve().parents[1]):
+        path = folder / ".env"
+        if path.is_file():
+            try:
+                values = dotenv_values(path, encoding="utf-8-sig")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"The file .env could not be read ({type(error).__name__}). Save it again as UTF-8 text."
+                ) from None
+            return {name: value.strip() for name, value in values.items() if value and value.strip()}
+    return {}
+
+
+def _find_key(dotenv: Mapping[str, str], *, ask: bool) -> _Key | None:
+    places = (
+        ("the environment", os.environ.get("OPENAI_API_KEY", "")),
+        (".env", dotenv.get("OPENAI_API_KEY", "")),
+    )
+    for place, value in places:
+        if value.strip():
+            return _checked_key(value, place)
+    value = _colab_secret()
+    if value:
+        return _checked_key(value, "Colab's secrets")
+    if ask and _can_type():
+        from getpass import getpass
+
+        value = getpass("OpenAI API key (nothing is shown; leave it empty for recorded mode): ").strip()
+        if value:
+            return _checked_key(value, "what you typed")
+    return None
+
+
+def _checked_key(value: str, place: str) -> _Key:
+    text = value.strip().strip("\"'“”‘’").strip()
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ConfigurationError(
+            f"The key in {place} holds a space or a character that no key has. Copy it again, without quotes around it."
+        )
+    return _Key(text, place)
+
+
+def _colab_secret() -> str:
+    """Return the Colab secret ``OPENAI_API_KEY``, or ``""`` outside Colab and where it cannot be read."""
+    if "google.colab" not in sys.modules:
+        return ""
+    try:
+        from google.colab import userdata
+
+        return str(userdata.get("OPENAI_API_KEY") or "").strip()
+    except Exception as error:  # noqa: BLE001 - not granted, not found, timed out: each version of Colab has its own
+        print(
+            f"Colab's secret OPENAI_API_KEY could not be read ({type(error).__name__}); going on without it."
+        )
+        return ""
+
+
+def _can_type() -> bool:
+    """Return whether somebody can answer a prompt: a notebook that allows input, or a terminal."""
+    if os.environ.get("CI") or os.environ.get("PYTEST_CURRENT_TEST"):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return sys.stdin.isatty()
+    shell: Any = get_ipython()
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return sys.stdin.isatty()
+    return bool(getattr(kernel, "_allow_stdin", False))
+
+
+# -- the clients ----------------------------------------------------------------------------------------------------
+
+
+def _recorded(asynchronous: bool, *, chosen: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    client = _recorded_client(asynchronous)
+    found = "you asked for it" if chosen else "no key found"
+    _say("recorded", f"{found}, nothing will be spent")
+    if not chosen:
+        print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
+    _check_model(client if isinstance(client, openai.OpenAI) else synchronous_twin(client))
+    return client
+
+
+def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    import httpx2
+
+    from helpers import local_api
+
+    api = local_api.shared()
+    account = Account.of("recorded", "this process", _RECORDED_KEY)
+    watcher = Watcher(ledger_for(account))
+    client: openai.OpenAI | openai.AsyncOpenAI
+    # trust_env is off: a proxy of the environment has no part in what never leaves the process.
+    if asynchronous:
+        client = openai.AsyncOpenAI(
+            api_key=_RECORDED_KEY,
+            base_url=_RECORDED_SERVER,
+            http_client=httpx2.AsyncClient(
+                transport=api.async_transport(), event_hooks=watcher.async_hooks(), trust_env=False
+            ),
+        )
+    else:
+        client = openai.OpenAI(
+            api_key=_RECORDED_KEY,
+            base_url=_RECORDED_SERVER,
+            http_client=httpx2.Client(
+                transport=api.transport(), event_hooks=watcher.hooks(), trust_env=False
+            ),
+        )
+    register(client, account)
+    return client
+
+
+def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    server = os.environ.get("OPENAI_BASE_URL", "").strip() or _OPENAI_SERVER
+    host = urlsplit(server).hostname
+    if not host:
+        raise ConfigurationError(
+            "OPENAI_BASE_URL is not an address. It looks like https://api.openai.com/v1."
+        )
+    facts = model_facts(default_model())
+    if limit_usd is not None and (facts is None or facts.input_usd is None):
+        raise ConfigurationError(
+            f"The price of {default_model()} is not known here, so limit_usd could not be kept. Choose a model from "
+            "helpers.model_table(), or leave limit_usd out."
+        )
+    account = Account.of("live", host, key.value)
+    client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
+    register(client, account)
+    details = [f"key from {key.found_in}"]
+    if host != urlsplit(_OPENAI_SERVER).hostname:
+        details.append(f"server {host}")
+    if limit_usd is not None:
+        details.append(f"stops at ${limit_usd:.2f}")
+    _say("live", ", ".join(details))
+    _check_model(client if isinstance(client, openai.OpenAI) else synchronous_twin(client))
+    return client
+
+
+def _live_client(
+    key: str, server: str, watcher: Watcher, asynchronous: bool
+) -> openai.OpenAI | openai.AsyncOpenAI:
+    # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    if asynchronous:
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=server,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks=watcher.async_hooks()),
+        )
+    return openai.OpenAI(
+        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
+    )
+
+
+def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
+    """Return a synchronous client for the same account as ``client``."""
+    if str(client.base_url).startswith(_RECORDED_SERVER):
+        twin = _recorded_client(asynchronous=False)
+        assert isinstance(twin, openai.OpenAI)
+        return twin
+    host = urlsplit(str(client.base_url)).hostname or ""
+    account = Account.of("live", host, client.api_key)
+    made = _live_client(
+        client.api_key, str(client.base_url), Watcher(ledger_for(account)), asynchronous=False
+    )
+    assert isinstance(made, openai.OpenAI)
+    register(made, account)
+    return made
+
+
+# -- what is said ---------------------------------------------------------------------------------------------------
+
+
+def _say(mode: str, found: str) -> None:
+    print(redact(f"{mode} · {found} · {default_model()} · openai {openai.__version__}"))
+
+
+def _check_model(client: openai.OpenAI) -> None:
+    """Ask the server for the default model (free of charge), and warn in one line of whatever will not work."""
+    model = default_model()
+    announced = None
+    try:
+        found = client.with_options(timeout=_CHECK_TIMEOUT_S, max_retries=0).models.retrieve(model)
+        announced = getattr(found, "shutdown_date", None)
+    except openai.OpenAIError as error:
+        retired = shutdown_warning(model)
+        print(f"Warning: {retired or explain(error)}")
+        return
+    warning = shutdown_warning(model, announced)
+    if warning:
+        print(f"Warning: {warning}")
+
+
+def run_summary() -> dict[str, Any]:
+    """Return what this process used so far, for ``start.py run``.
+
+    Returns:
+        ``mode`` (``"live"``, ``"recorded"``, ``"live and recorded"`` or ``"none"``), ``responses``, ``tokens``,
+        ``price_usd`` (``None`` if the price of some model is not known), and ``estimated``.
+    """
+    ledgers = all_ledgers()
+    meters = [ledger.meter for ledger in ledgers.values()]
+    return {
+        "mode": " and ".join(sorted({account.mode for account in ledgers})) or "none",
+        "responses": sum(meter.responses for meter in meters),
+        "tokens": sum(meter.tokens for meter in meters),
+        "price_usd": None
+        if any(meter.unpriced for meter in meters)
+        else sum(meter.price_usd for meter in meters),
+        "estimated": any(meter.estimated for meter in meters),
+    }

@@ -1,0 +1,268 @@
+"""One plain sentence for each thing that can go wrong, and what to do about it.
+
+Here live the exceptions that the helpers raise, the translation of the SDK's errors into sentences, and the
+removal of anything that looks like a key. Not here: retrying (``run.py``) and drawing (``rendering.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import openai
+
+__all__ = [
+    "ConfigurationError",
+    "RunFailed",
+    "SpendLimitReached",
+    "Stopped",
+    "StreamInterrupted",
+    "WorkshopError",
+    "explain",
+    "install_plain_errors",
+    "redact",
+]
+
+_KEY_LIKE: Final = re.compile(r"\bsk-[A-Za-z0-9_\-*.…]{3,}")
+_BILLING_CODES: Final = frozenset(
+    {
+        "credit_balance_exhausted",
+        "insufficient_quota",
+        "organization_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "project_spend_limit_exceeded",
+    }
+)
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without keys: whatever starts with ``sk-``, and the value of ``OPENAI_API_KEY``.
+
+    Args:
+        text: anything that is about to be shown or kept.
+    """
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if len(key) >= 8:
+        text = text.replace(key, "[key]")
+    return _KEY_LIKE.sub("[key]", text)
+
+
+class WorkshopError(Exception):
+    """A problem told in one or two sentences: what happened, and what to do.
+
+    In a notebook it shows as that sentence, without a stack of the helpers' internals.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for this before it draws a traceback of its own.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ConfigurationError(WorkshopError):
+    """Something was set up in a way that cannot work (a bad value, an unknown mode, a missing file)."""
+
+
+class RunFailed(WorkshopError):
+    """The API ended a run with an error.
+
+    Attributes:
+        code: the API's code, such as ``"server_error"`` or ``"conversation_locked"``; ``None`` if it sent none.
+        partial_text: the text that had arrived before the error; ``""`` if none had.
+        response_id: the id of the failed response, if it got one.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, partial_text: str = "", response_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.partial_text = partial_text
+        self.response_id = response_id
+
+
+class StreamInterrupted(RunFailed):
+    """The stream stopped before the response was complete: the connection was cut or timed out."""
+
+
+class Stopped(KeyboardInterrupt):
+    """You stopped a run. Like every interrupt it ends the cell; what had arrived by then is kept.
+
+    Attributes:
+        partial_text: the text that had arrived; ``""`` if none had.
+    """
+
+    def __init__(self, message: str, *, partial_text: str = "") -> None:
+        super().__init__(redact(message))
+        self.partial_text = partial_text
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class SpendLimitReached(WorkshopError, openai.OpenAIError):
+    """The limit given to ``connect(limit_usd=…)`` is used up; no further request was sent.
+
+    It is an ``openai.OpenAIError`` as well, because the SDK passes those on as they are and does not retry.
+    """
+
+
+def explain(error: BaseException) -> str:
+    """Say in one or two sentences what an error means and what to do.
+
+    Args:
+        error: an exception of the OpenAI SDK, of these helpers, or any other.
+
+    Returns:
+        Plain text without a key, a request or a stack.
+
+    Example:
+        >>> explain(WorkshopError("The name is empty. Give the assistant a name."))
+        'The name is empty. Give the assistant a name.'
+    """
+    if isinstance(error, WorkshopError | Stopped):
+        return str(error)
+    if isinstance(error, openai.APIStatusError):
+        return redact(_explain_status(error))
+    if isinstance(error, openai.APITimeoutError):
+        return "OpenAI did not answer in time. Run the cell again; if it happens often, look at https://status.openai.com."
+    if isinstance(error, openai.APIConnectionError):
+        return redact(_explain_connection(error))
+    if isinstance(error, openai.APIError):
+        return redact(_in_band(error.code, str(error.message)))
+    if isinstance(error, openai.OpenAIError) and "api_key" in str(error).lower():
+        return "There is no API key. Put OPENAI_API_KEY in .env and run connect() again, or use connect('recorded')."
+    if isinstance(error, KeyboardInterrupt):
+        return "You stopped it. Nothing is broken: run the cell again when you like."
+    return redact(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
+
+
+def _explain_status(error: openai.APIStatusError) -> str:
+    code, message = error.code, _message_of(error)
+    by_code: dict[str, str] = {
+        "invalid_api_key": _WRONG_KEY,
+        "model_not_found": (
+            f"{_sentence(message)} Choose a model from helpers.model_table(), or unset OPENAI_MODEL."
+        ),
+        "conversation_locked": (
+            "This conversation is still busy with another answer. Wait a moment and run the cell again, or start a "
+            "new conversation."
+        ),
+        "context_length_exceeded": "The message is longer than the model can read. Shorten it, or split it up.",
+        "string_above_max_length": f"{_sentence(message)} Shorten the text.",
+        "not_built_yet": _sentence(message),
+        "workshop_strict": _sentence(message),
+    }
+    if code in by_code:
+        return by_code[code]
+    if code in _BILLING_CODES or error.type == "insufficient_quota":
+        return (
+            "The account behind this key has no credit left or has reached its spending limit; trying again will not "
+            "help. Add credit at https://platform.openai.com/settings/organization/billing, or use connect('recorded')."
+        )
+    by_status: dict[int, str] = {
+        401: _WRONG_KEY,
+        403: f"OpenAI refused this key: {_sentence(message)} Check the project's permissions and your region.",
+        404: f"{_sentence(message)} It may have been deleted or may have expired: run the cell that creates it again.",
+        409: "Two requests changed the same thing at once. Run the cell again.",
+        413: "The request is too large for the API. Send less text, or a smaller file.",
+        429: "OpenAI is receiving too many requests from this account. Wait a minute and run the cell again.",
+        501: _sentence(message),
+    }
+    if error.status_code in by_status:
+        return by_status[error.status_code]
+    if error.status_code >= 500:
+        return f"OpenAI had a problem of its own (status {error.status_code}). Wait a minute and run the cell again."
+    return f"The API refused the request: {_sentence(message)}"
+
+
+_WRONG_KEY: Final = (
+    "OpenAI does not accept this key (it is wrong, or was revoked). Make a new one at "
+    "https://platform.openai.com/api-keys and put it in .env, or use connect('recorded')."
+)
+
+
+def _explain_connection(error: openai.APIConnectionError) -> str:
+    # The text of the underlying error tells a proxy from a certificate from no network at all.
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < 6:
+        causes.append(f"{type(cause).__name__} {cause}".lower())
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(causes)
+    if "certificate" in text or "ssl" in text:
+        return (
+            "The secure connection to OpenAI could not be checked: something on the way (often a company's TLS "
+            "inspection) shows its own certificate. Point SSL_CERT_FILE at your company's certificate bundle, or use "
+            "connect('recorded'). `python start.py doctor` says more."
+        )
+    if "proxy" in text:
+        return (
+            "The proxy did not let the request through. Check HTTPS_PROXY and NO_PROXY, or use connect('recorded'). "
+            "`python start.py doctor` says more."
+        )
+    return (
+        "There is no connection to OpenAI. Check the network and run the cell again, or go on without one: "
+        "connect('recorded')."
+    )
+
+
+def _in_band(code: str | None, message: str) -> str:
+    """Explain an error that arrived inside a stream, where there is no status code."""
+    if code in _BILLING_CODES:
+        return (
+            "The account behind this key has no credit left or has reached its spending limit; trying again will not "
+            "help. Add credit at https://platform.openai.com/settings/organization/billing, or use connect('recorded')."
+        )
+    if code in {"server_error", "server_is_overloaded"}:
+        return "OpenAI had a problem of its own in the middle of the answer. Run the cell again."
+    if code in {"rate_limit_exceeded", "slow_down"}:
+        return (
+            "OpenAI is receiving too many requests from this account. Wait a minute and run the cell again."
+        )
+    return f"The API stopped the answer: {_sentence(message)}"
+
+
+def _message_of(error: openai.APIStatusError) -> str:
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+            return str(inner["message"])
+    return str(error.message)
+
+
+def _sentence(text: str) -> str:
+    """Make ``text`` one line that ends like a sentence."""
+    text = " ".join(text.split())
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
+def install_plain_errors() -> bool:
+    """In a notebook, show an SDK error as one sentence and not as a stack of the SDK's internals.
+
+    Returns:
+        Whether there was an IPython shell to do it in. ``%tb`` is not affected in plain Python.
+    """
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    shell: Any = get_ipython()
+    if shell is None:
+        return False
+
+    def show(
+        shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
+    ) -> Any:
+        lines = [f"{kind.__name__}: {explain(error)}"]
+        show_traceback: Callable[..., None] = shell._showtraceback
+        show_traceback(kind, explain(error), lines)
+        return lines
+
+    shell.set_custom_exc((openai.OpenAIError,), show)
+    return True

@@ -1,0 +1,271 @@
+"""The ledger: everything that your cells created in the account, and its removal.
+
+Here live the list of created things, what they cost so far, and ``cleanup(client)``. The list fills itself:
+``traffic.py`` reads it off the requests of the client that ``connect()`` returned. It is kept in memory, without keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import openai
+
+from helpers.errors import explain
+
+__all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
+
+_SALT: Final = secrets.token_bytes(16)
+# The order of removal: what points at other things goes before what it points at.
+_KINDS: Final = ("response", "conversation", "vector store", "file", "container")
+# The order in which a person reads them.
+_SAID: Final = ("conversation", "vector store", "file", "container", "response")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Account:
+    """Whose account something was created in: a mode, a server, and a fingerprint of the key.
+
+    The fingerprint is made with a salt that lives only in this process, so it says "the same key" and nothing else.
+    """
+
+    mode: str
+    server: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, mode: str, server: str, key: str) -> Account:
+        """Return the account that ``key`` opens on ``server`` (a host name)."""
+        digest = hashlib.blake2b(key.encode(), key=_SALT, digest_size=6).hexdigest()
+        return cls(mode, server, digest)
+
+
+@dataclasses.dataclass(slots=True)
+class Entry:
+    """One created thing.
+
+    ``kind`` is ``"response"``, ``"conversation"``, ``"vector store"``, ``"file"`` or ``"container"``.
+    """
+
+    kind: str
+    id: str
+    name: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Meter:
+    """What the requests of one account used so far.
+
+    ``price_usd`` counts tokens, file searches and containers; ``unpriced`` counts the responses whose model has no
+    known price. In recorded mode the tokens are estimates and nothing is spent.
+    """
+
+    responses: int = 0
+    tokens: int = 0
+    price_usd: float = 0.0
+    unpriced: int = 0
+    estimated: bool = False
+
+
+class Ledger:
+    """The things that one account holds because of this process; shows itself as a list."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._charged: set[str] = set()
+        self._lock = threading.Lock()
+        self.meter = Meter()
+
+    def note(self, kind: str, id: str, name: str = "") -> bool:
+        """Note a created thing. Returns whether it was new."""
+        with self._lock:
+            new = id not in self._entries
+            if new:
+                self._entries[id] = Entry(kind, id, name)
+            return new
+
+    def forget(self, id: str) -> None:
+        """Note that a thing is gone."""
+        with self._lock:
+            self._entries.pop(id, None)
+
+    def has(self, id: str) -> bool:
+        """Return whether the thing was created here and is still there."""
+        return id in self._entries
+
+    def charge_once(self, response_id: str) -> bool:
+        """Return ``True`` the first time a response is named: it is then counted, however often it is looked at."""
+        with self._lock:
+            new = response_id not in self._charged
+            self._charged.add(response_id)
+            return new
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What is there, in the order in which it is best removed."""
+        with self._lock:
+            found = list(self._entries.values())
+        return sorted(found, key=lambda entry: _KINDS.index(entry.kind))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        if not self._entries:
+            return "Nothing is there that these cells created."
+        lines = [f"  {entry.kind:<13} {entry.id}  {entry.name}".rstrip() for entry in self.entries]
+        return "\n".join([f"{_count(entry.kind for entry in self.entries)} created by these cells:", *lines])
+
+
+_ledgers: dict[Account, Ledger] = {}
+_accounts: weakref.WeakKeyDictionary[object, Account] = weakref.WeakKeyDictionary()
+
+
+def register(client: openai.OpenAI | openai.AsyncOpenAI, account: Account) -> None:
+    """Tie ``client`` (and the copies that ``with_options`` makes of it) to ``account``."""
+    _accounts[_http_client(client)] = account
+
+
+def ledger_for(account: Account) -> Ledger:
+    """Return the ledger of ``account``; it is made on first use and lives as long as the process."""
+    return _ledgers.setdefault(account, Ledger())
+
+
+def all_ledgers() -> dict[Account, Ledger]:
+    """Return every ledger of this process by account."""
+    return dict(_ledgers)
+
+
+def ledger_of(client: openai.OpenAI | openai.AsyncOpenAI) -> Ledger:
+    """Return what ``client`` created so far.
+
+    Args:
+        client: a client that ``connect()`` returned; for any other one the list is empty.
+
+    Example:
+        >>> ledger_of(client)  # doctest: +SKIP
+        1 conversation created by these cells:
+          conversation  conv_…
+    """
+    account = _accounts.get(_http_client(client))
+    return Ledger() if account is None else ledger_for(account)
+
+
+def _http_client(client: openai.OpenAI | openai.AsyncOpenAI) -> object:
+    # The HTTP client is what with_options() copies share; the SDK has no public name for it.
+    return client._client
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanupReport:
+    """What ``cleanup`` did.
+
+    ``deleted`` and ``already_gone`` hold the entries; ``left`` pairs each entry that is still there with the reason.
+    """
+
+    deleted: list[Entry]
+    already_gone: list[Entry]
+    left: list[tuple[Entry, str]]
+    items: int = 0
+    """How many conversation items were deleted with their conversations."""
+
+    def __repr__(self) -> str:
+        parts = [f"deleted {_count((entry.kind for entry in self.deleted), self.items)}"]
+        if self.already_gone:
+            parts.append(f"{len(self.already_gone)} already gone")
+        parts.append(f"{len(self.left)} left")
+        lines = [" · ".join(parts)]
+        lines += [f"  still there: {entry.kind} {entry.id}: {reason}" for entry, reason in self.left]
+        return "\n".join(lines)
+
+    def _ipython_display_(self) -> None:
+        """Show nothing more: ``cleanup`` printed the report already."""
+
+
+def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
+    """Delete everything that ``client`` created, say what was done, and what is left.
+
+    A thing that is gone already counts as done. What cannot be deleted stays in the ledger, so that you can call
+    this again. Items of a conversation are deleted before the conversation, because the API keeps them otherwise.
+
+    Args:
+        client: a client that ``connect()`` returned. An asynchronous one works too, without ``await``.
+    """
+    ledger = ledger_of(client)
+    worker = _synchronous(client)
+    deleted: list[Entry] = []
+    gone: list[Entry] = []
+    left: list[tuple[Entry, str]] = []
+    items = 0
+    for entry in ledger.entries:
+        try:
+            if entry.kind == "conversation":
+                items += _delete_items(worker, entry.id)
+            _delete(worker, entry)
+        except openai.NotFoundError:
+            gone.append(entry)
+        except openai.OpenAIError as error:
+            left.append((entry, explain(error)))
+            continue
+        else:
+            deleted.append(entry)
+        ledger.forget(entry.id)
+    report = CleanupReport(deleted, gone, left, items)
+    print(report)
+    return report
+
+
+def _delete(client: openai.OpenAI, entry: Entry) -> None:
+    remove: dict[str, Callable[[str], object]] = {
+        "conversation": client.conversations.delete,
+        "response": client.responses.delete,
+        "vector store": client.vector_stores.delete,
+        "file": client.files.delete,
+        "container": client.containers.delete,
+    }
+    try:
+        remove[entry.kind](entry.id)
+    except openai.BadRequestError:
+        if entry.kind != "response":
+            raise
+        client.responses.cancel(entry.id)  # a background response that is still running is stopped first
+        client.responses.delete(entry.id)
+
+
+def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
+    count = 0
+    for item in list(client.conversations.items.list(conversation_id, limit=100)):
+        item_id = getattr(item, "id", None)
+        if item_id:
+            client.conversations.items.delete(item_id, conversation_id=conversation_id)
+            count += 1
+    return count
+
+
+def _synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
+    if isinstance(client, openai.OpenAI):
+        return client
+    from helpers.connection import synchronous_twin
+
+    return synchronous_twin(client)
+
+
+def _count(kinds: Iterable[str], items: int = 0) -> str:
+    """Say how many of each kind: ``"1 conversation (4 items), 3 files"``."""
+    counts = Counter(kinds)
+    if not counts:
+        return "nothing"
+    words = []
+    for kind in sorted(counts, key=_SAID.index):
+        number = counts[kind]
+        word = f"{number} {kind}{'' if number == 1 else 's'}"
+        if kind == "conversation" and items:
+            word += f" ({items} item{'' if items == 1 else 's'})"
+        words.append(word)
+    return ", ".join(words)
