@@ -30,6 +30,7 @@ _OPENAI_SERVER: Final = "https://api.openai.com/v1"
 _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
+_NO_KEY: Final = "no key found"
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,27 @@ def connect(
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
         if dotenv.get(name):
             os.environ.setdefault(name, dotenv[name])
+    if limit_usd is not None and (isinstance(limit_usd, bool) or limit_usd <= 0):
+        raise ConfigurationError("limit_usd must be a number of US dollars above 0, such as 0.50.")
     wanted = _wanted_mode(mode)
-    key = None if wanted == "recorded" else _find_key(dotenv, ask=ask)
+    if wanted == "recorded":
+        return _recorded(asynchronous, _why_recorded(mode, dotenv))
+    key = _find_key(dotenv, ask=ask)
     if wanted == "live" and key is None:
         raise ConfigurationError(
             "Live mode needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
             "cell again, or use connect('recorded')."
         )
-    if limit_usd is not None and (isinstance(limit_usd, bool) or limit_usd <= 0):
-        raise ConfigurationError("limit_usd must be a number of US dollars above 0, such as 0.50.")
-    install_plain_errors()
     if key is None:
-        chosen = mode == "recorded" or os.environ.get("WORKSHOP_API", "").strip().lower() == "recorded"
-        return _recorded(asynchronous, chosen=chosen)
+        return _recorded(asynchronous, _NO_KEY)
     return _live(key, limit_usd, asynchronous)
+
+
+def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
+    if mode is not None:
+        return "you asked for it"
+    has_key = os.environ.get("OPENAI_API_KEY", "").strip() or dotenv.get("OPENAI_API_KEY")
+    return "WORKSHOP_API says so, your key is not used" if has_key else _NO_KEY
 
 
 def _wanted_mode(mode: str | None) -> str | None:
@@ -210,11 +218,11 @@ def _can_type() -> bool:
 # -- the clients ----------------------------------------------------------------------------------------------------
 
 
-def _recorded(asynchronous: bool, *, chosen: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenAI:
+    install_plain_errors()
     client = _recorded_client(asynchronous)
-    found = "you asked for it" if chosen else "no key found"
-    _say("recorded", f"{found}, nothing will be spent")
-    if not chosen:
+    _say("recorded", f"{why}, nothing will be spent")
+    if why == _NO_KEY:
         print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
     _check_model(client if isinstance(client, openai.OpenAI) else synchronous_twin(client))
     return client
@@ -265,6 +273,7 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
         )
     account = Account.of("live", host, key.value)
     client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
+    install_plain_errors()
     register(client, account)
     details = [f"key from {key.found_in}"]
     if host != urlsplit(_OPENAI_SERVER).hostname:

@@ -1,0 +1,133 @@
+"""You never need to read this: it is an OpenAI API inside your Python process, for learning without a key.
+
+``LocalAPI`` puts its rooms together and hands out transports for the SDK's HTTP client; ``shared`` is the one that
+``helpers.connect()`` uses. It is an API and not a tape: conversations, responses, streams and errors are really made
+here; only what the model says comes from ``data/recordings``. No network, ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from helpers.local_api.app import App
+from helpers.local_api.conversations import Conversations
+from helpers.local_api.models import Models
+from helpers.local_api.recorded_turns import RecordedTurns
+from helpers.local_api.responses import Responses
+from helpers.local_api.state import State, StateError
+from helpers.local_api.transport import AsyncTransport, Transport, pause_for
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from helpers.local_api.turns import TurnSource
+
+__all__ = ["RECORDINGS", "LocalAPI", "StateError", "shared"]
+
+RECORDINGS: Final = Path(__file__).resolve().parents[2] / "data" / "recordings"
+
+
+class LocalAPI:
+    """An OpenAI API in this process.
+
+    Args:
+        recordings: the folder of recordings; without one, ``data/recordings``.
+        state: the file that keeps the state and that processes can share; without one, a temporary file that is gone
+            with this object.
+        strict: whether a question that is not recorded exactly is an error.
+        pace: ``"human"`` to stream at the speed of a model; ``""`` for at once.
+        clock: gives the time in seconds since 1970.
+        source: plays the model; without one, the recordings do.
+
+    Raises:
+        StateError: the state's file cannot be used.
+        ValueError: an unknown pace.
+
+    Example:
+        >>> import httpx2, openai
+        >>> api = LocalAPI()
+        >>> client = openai.OpenAI(
+        ...     api_key="any", base_url="https://recorded.invalid/v1", http_client=httpx2.Client(transport=api.transport())
+        ... )
+        >>> client.conversations.create().object
+        'conversation'
+        >>> client.close(); api.close()
+    """
+
+    def __init__(
+        self,
+        *,
+        recordings: Path | None = None,
+        state: Path | None = None,
+        strict: bool = False,
+        pace: str = "",
+        clock: Callable[[], float] = time.time,
+        source: TurnSource | None = None,
+    ) -> None:
+        self._pause_s = pause_for(pace)
+        self._state = State(state)
+        models = Models(clock)
+        turns = source or RecordedTurns(recordings or RECORDINGS, strict=strict)
+        self._responses = Responses(self._state, turns, models, clock)
+        self._app = App(Conversations(self._state, clock), self._responses, models)
+
+    def transport(self) -> httpx2.BaseTransport:
+        """Return a transport for a ``httpx2.Client``."""
+        return Transport(self._open_app, self._pause_s)
+
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
+        """Return a transport for a ``httpx2.AsyncClient``."""
+        return AsyncTransport(self._open_app, self._pause_s)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._state.closed
+
+    def close(self) -> None:
+        """Cancel what is being streamed and close the state; a temporary one is removed. Closing twice is fine."""
+        if not self.closed:
+            self._responses.cancel_all()
+            self._state.close()
+
+    def _open_app(self) -> App:
+        if self.closed:
+            raise RuntimeError("This recorded API was closed. Run connect() again.")
+        return self._app
+
+
+_shared_lock: Final = threading.Lock()
+_shared: tuple[int, LocalAPI] | None = None
+
+
+def shared() -> LocalAPI:
+    """Return the one of this process, made on first use.
+
+    It follows ``WORKSHOP_RECORDINGS``, ``WORKSHOP_STATE``, ``WORKSHOP_STRICT`` and ``WORKSHOP_PACE`` as they are then.
+
+    Raises:
+        StateError: ``WORKSHOP_STATE`` names a file that cannot be used.
+        ValueError: ``WORKSHOP_PACE`` is an unknown word.
+    """
+    global _shared
+    with _shared_lock:
+        # A forked child makes its own: it must not touch the parent's file.
+        if _shared is None or _shared[0] != os.getpid() or _shared[1].closed:
+            api = LocalAPI(
+                recordings=_path_from("WORKSHOP_RECORDINGS"),
+                state=_path_from("WORKSHOP_STATE"),
+                strict=os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
+                pace=os.environ.get("WORKSHOP_PACE", "").strip(),
+            )
+            _shared = (os.getpid(), api)
+        return _shared[1]
+
+
+def _path_from(variable: str) -> Path | None:
+    value = os.environ.get(variable, "").strip()
+    return Path(value).expanduser() if value else None

@@ -1,0 +1,140 @@
+"""Playback: the events of a response, made one at a time when they are read.
+
+A script holds everything that the events follow from, so they can be made again: for a stream that is resumed, or by
+another process that shares the state. Here is the order of the events around the items; not here: the items
+themselves (``players.py``), and what is stored when (``responses.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from helpers.local_api import ids
+from helpers.local_api.bodies import Body, new_body, tool_usage, usage
+from helpers.local_api.errors import APIError
+from helpers.local_api.players import PLAYERS, Event, Stage, reasoning
+from helpers.local_api.requests import ResponseRequest
+from helpers.local_api.turns import Step, Think, Turn, step_from_json, step_to_json
+
+TERMINAL: Final = frozenset({"completed", "failed", "incomplete", "cancelled"})
+TERMINAL_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the events of one response are made from. All of it can be kept as JSON.
+
+    Attributes:
+        body: the response before it begins.
+        steps: what the model does.
+        reasons: whether a reasoning item comes first.
+        phase: whether messages carry ``phase``.
+        encrypted: whether reasoning items carry ``encrypted_content``.
+        obfuscation: whether deltas are padded.
+        input_tokens: how many tokens the model read.
+    """
+
+    body: Body
+    steps: list[Step]
+    reasons: bool
+    phase: bool
+    encrypted: bool
+    obfuscation: bool
+    input_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the script as JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "steps": [step_to_json(step) for step in self.steps]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Script:
+        """Return the script that :meth:`to_json` was asked of."""
+        return cls(**{**value, "steps": [step_from_json(step) for step in value["steps"]]})
+
+
+def write_script(
+    request: ResponseRequest, turn: Turn, response_id: str, created_at: int, input_tokens: int
+) -> Script:
+    """Return the script for a turn that answers a request."""
+    # A background stream is not padded unless somebody asks (tests/data/real-streams/background_resume.json).
+    usual = not request.background
+    return Script(
+        body=new_body(request, response_id, created_at, turn.marks),
+        steps=list(turn.steps),
+        reasons=request.effort not in (None, "none"),
+        phase=request.model.has_phase,
+        encrypted="reasoning.encrypted_content" in request.include,
+        obfuscation=usual if request.obfuscation is None else request.obfuscation,
+        input_tokens=input_tokens,
+    )
+
+
+def play(script: Script, *, obfuscation: bool | None = None) -> Iterator[Event]:
+    """Yield the events of a response, numbered from 0.
+
+    Args:
+        script: what to play.
+        obfuscation: whether to pad the deltas; ``None`` for what the script says.
+    """
+    padded = script.obfuscation if obfuscation is None else obfuscation
+    for number, event in enumerate(_events(script, padded)):
+        yield {**event, "sequence_number": number}
+
+
+def _events(script: Script, padded: bool) -> Iterator[Event]:
+    body = script.body
+    stage = Stage(
+        response_id=body["id"],
+        shows_phase=script.phase,
+        shows_summary=body["reasoning"]["summary"] is not None,
+        shows_encrypted=script.encrypted,
+        noise=ids.Noise(body["id"]) if padded else None,
+        tokens_left=body["max_output_tokens"],
+    )
+    yield {"type": "response.created", "response": body}
+    if body["background"]:
+        yield {"type": "response.queued", "response": body}
+    yield {"type": "response.in_progress", "response": {**body, "status": "in_progress"}}
+    try:
+        yield from _items(script, stage)
+    except APIError as error:
+        yield {"type": "response.failed", "response": failed_body(body, "server_error", error.message)}
+        return
+    status = "incomplete" if stage.is_cut else "completed"
+    final: Body = {
+        **body,
+        "status": status,
+        "service_tier": "default",
+        "output": stage.output,
+        "tool_usage": tool_usage(),
+        "usage": usage(script.input_tokens, stage.output_tokens, stage.reasoning_tokens),
+    }
+    if stage.is_cut:
+        final["incomplete_details"] = {"reason": "max_output_tokens"}
+    yield {"type": f"response.{status}", "response": final}
+
+
+def _items(script: Script, stage: Stage) -> Iterator[Event]:
+    steps = list(script.steps)
+    if script.reasons:
+        thought = ""
+        if steps and isinstance(steps[0], Think):
+            thought, steps = steps[0].text, steps[1:]
+        yield from reasoning(stage, thought)
+    for index, step in enumerate(steps):
+        if isinstance(step, Think) and not script.reasons:
+            continue
+        if stage.tokens_left == 0:
+            stage.is_cut = True
+        if stage.is_cut:
+            return
+        yield from PLAYERS[type(step)](stage, step, index == len(steps) - 1)
+
+
+def failed_body(body: Body, code: str, message: str) -> Body:
+    """Return the body of a response that ended with an error."""
+    return {**body, "status": "failed", "output": [], "error": {"code": code, "message": message}}

@@ -1,0 +1,119 @@
+"""Recorded turns: the source of turns that plays recordings in the place of a model.
+
+It finds the exchange, says how far it is what was recorded, and leaves the rest to the offline helper. Not here: the
+rules of finding (``matching.py``) and the form of the files (``recordings.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from helpers.local_api.errors import APIError
+from helpers.local_api.matching import TieError, best, remaining_steps
+from helpers.local_api.offline import OfflineHelper
+from helpers.local_api.recordings import Exchange, Library
+from helpers.local_api.turns import Calls, Refuse, Say, Step, Turn, TurnRequest
+from helpers.local_api.yaml_nodes import first_lines
+
+_SHOWN_QUESTION: Final = 300
+
+
+class RecordedTurns:
+    """A source of turns that plays recordings, and leaves the rest to the offline helper.
+
+    Args:
+        folder: where the recordings are.
+        strict: refuse, instead of marking, whatever is not exactly as recorded (for tests).
+    """
+
+    def __init__(self, folder: Path, *, strict: bool = False) -> None:
+        self._library = Library(folder)
+        self._helper = OfflineHelper()
+        self._strict = strict
+
+    def next_turn(self, request: TurnRequest) -> Turn:
+        """Return the recorded turn, or the offline helper's.
+
+        Raises:
+            APIError: a recording cannot be read, two fit equally well, or, if strict, none fits exactly.
+        """
+        exchanges, problems = self._library.load()
+        if problems:
+            raise _recording_error(f"The recordings cannot be read. {first_lines(problems, 3)}")
+        try:
+            exchange = best(exchanges, request)
+        except TieError as error:
+            raise _recording_error(str(error)) from None
+        if exchange is None:
+            if self._strict:
+                raise self._refused(
+                    request, "This question is not in the recordings, or not with these tools."
+                )
+            return self._helper.next_turn(request, exchanges)
+        steps = remaining_steps(exchange, request.outputs_since_question)
+        if request.wants_json and not _answers_json(steps):
+            if self._strict:
+                raise self._refused(request, "The recorded answer is not JSON, which the request asks for.")
+            return self._helper.next_turn(request, exchanges)
+        note = note_for(exchange, request)
+        if note and self._strict:
+            raise self._refused(request, note)
+        return Turn(steps, _marks(exchange, note))
+
+    def _refused(self, request: TurnRequest, why: str) -> APIError:
+        question = (request.question or "")[:_SHOWN_QUESTION]
+        return APIError(
+            400,
+            f"{why} The question: {question!r}. The recordings: {self._library.folder}. (WORKSHOP_STRICT is set, so "
+            "this is an error.)",
+            kind="workshop_strict",
+            code="workshop_strict",
+            retry=False,
+        )
+
+
+def _recording_error(message: str) -> APIError:
+    # Not a 5xx: the SDK would try again, and the file would be the same.
+    return APIError(400, message, kind="recording_error", code="recording_error", retry=False)
+
+
+def note_for(exchange: Exchange, request: TurnRequest) -> str | None:
+    """Return what a learner should know about a recorded answer, or ``None`` if it is exactly what was recorded."""
+    notes = []
+    with_instructions = exchange.recorded_with.instructions
+    if "instructions" not in exchange.when and _joined(with_instructions) != _joined(request.instructions):
+        if request.instructions:
+            other = "other ones" if with_instructions else "none"
+            notes.append(f"Your instructions were not used: this answer was recorded with {other}.")
+        else:
+            notes.append("This answer was recorded with instructions; you sent none.")
+    model = exchange.recorded_with.model
+    if "model" not in exchange.when and request.model != model:
+        notes.append(f"The model {request.model} was not used: this answer was recorded for {model}.")
+    return " ".join(notes) or None
+
+
+def _joined(text: str | None) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text or "").split())
+
+
+def _marks(exchange: Exchange, note: str | None) -> dict[str, str]:
+    marks = {"workshop_source": exchange.source.kind}
+    if exchange.source.kind == "captured":
+        marks["workshop_captured"] = f"{exchange.source.model}, {exchange.source.date}"
+    return marks | ({"workshop_note": note} if note else {})
+
+
+def _answers_json(steps: Sequence[Step]) -> bool:
+    """Return whether the answer among ``steps`` is JSON (a refusal, or a turn that only calls, is fine as well)."""
+    for step in steps:
+        if isinstance(step, Say):
+            try:
+                json.loads(step.text)
+            except ValueError:
+                return False
+    return any(isinstance(step, Say | Refuse | Calls) for step in steps)

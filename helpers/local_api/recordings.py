@@ -1,0 +1,396 @@
+"""Recordings: the files in which a model's turns are written, and what can be wrong in them.
+
+Here live the form of a file, its loading and its checks; ``data/recordings/README.md`` explains the form to people.
+Files are read when they are first needed, and again when they have changed. Not here: choosing an exchange for a
+question (``matching.py``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search, Step, Think
+from helpers.local_api.yaml_nodes import Node, Problem, Reader
+
+DEFAULT_MODEL: Final = "gpt-6-luna"
+
+_FILE_KEYS: Final = ("source", "model", "date", "recorded_with", "exchanges")
+_EXCHANGE_KEYS: Final = ("ask", "tools", "when", "after", "recorded_with", "steps")
+_WHEN_KEYS: Final = ("description", "instructions", "model")
+_STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "say": ("say",),
+    "refuse": ("refuse",),
+    "think": ("think",),
+    "search": ("search",),
+    "run": ("run", "prints"),
+    "call": ("call", "with"),
+}
+_PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}(?!\})")
+_CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who wrote the turns of a file: people (``"authored"``), or a model on a day (``"captured"``)."""
+
+    kind: str
+    model: str | None = None
+    date: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordedWith:
+    """The instructions and the model for which a turn was written."""
+
+    instructions: str | None = None
+    model: str = DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and the steps that answer it."""
+
+    ask: str
+    steps: tuple[Step, ...]
+    file: Path
+    line: int
+    source: Source
+    recorded_with: RecordedWith = RecordedWith()
+    tools: frozenset[str] = frozenset()
+    when: Mapping[str, str] = field(default_factory=dict)
+    after: str | None = None
+
+    @property
+    def conditions(self) -> int:
+        """How many conditions it has: each ``when``, and ``after``."""
+        return len(self.when) + (self.after is not None)
+
+    @property
+    def place(self) -> str:
+        """File and line, for messages."""
+        return f"{self.file}:{self.line}"
+
+
+def normalised(text: str) -> str:
+    """Return a text as questions are compared: NFKC, case folded, white space joined, no punctuation at its end.
+
+    Example:
+        >>> normalised("  What is\\n GPT2?! ") == normalised("what is gpt2")
+        True
+    """
+    folded = folded_text(text)
+    end = len(folded)
+    while end and (folded[end - 1].isspace() or unicodedata.category(folded[end - 1]).startswith("P")):
+        end -= 1
+    # A question that is nothing but punctuation stays what it is.
+    return folded[:end] or folded
+
+
+def folded_text(text: str) -> str:
+    """Return a text after NFKC, case folding and joining of white space."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
+
+
+# -- one file -------------------------------------------------------------------------------------------------------
+
+
+def read_file(path: Path, content: bytes) -> tuple[list[Exchange], list[Problem]]:
+    """Return the exchanges of a file, and everything that is wrong in it.
+
+    Args:
+        path: only for the messages.
+        content: the bytes of the file.
+    """
+    reader = Reader(path)
+    document = reader.document(content)
+    top = None if document is None else reader.mapping(document, "the file", _FILE_KEYS)
+    if document is None or top is None:
+        return [], reader.problems
+    source = _read_source(reader, top, document.line)
+    default = RecordedWith()
+    if "recorded_with" in top:
+        default = _read_recorded_with(reader, top["recorded_with"], default)
+    if "exchanges" not in top:
+        reader.problem(document.line, "there are no `exchanges`. Add the list, with at least one `- ask: |`.")
+        return [], reader.problems
+    nodes = reader.sequence(
+        top["exchanges"], "exchanges", "exchanges: and then `- ask: |` for each question."
+    )
+    if nodes == []:
+        reader.problem(top["exchanges"].line, "the list of exchanges is empty. Add at least one `- ask: |`.")
+    exchanges = [_read_exchange(reader, node, source, default) for node in nodes or []]
+    return [exchange for exchange in exchanges if exchange], sorted(reader.problems)
+
+
+def _read_source(reader: Reader, top: Mapping[str, Node], line: int) -> Source:
+    node = top.get("source")
+    kind = None if node is None else reader.text(node, "source")
+    if node is None:
+        reader.problem(line, "there is no `source`. Write `source: authored` if people wrote these answers.")
+    elif kind is not None and kind not in {"authored", "captured"}:
+        reader.problem(node.line, f"source is 'authored' or 'captured', not {kind!r}.")
+    if kind != "captured":
+        for name in ("model", "date"):
+            if name in top:
+                reader.problem(top[name].line, f"{name!r} belongs to `source: captured` only. Remove it.")
+        return Source("authored")
+    model = reader.text(top["model"], "model") if "model" in top else None
+    date = _read_date(reader, top["date"]) if "date" in top else None
+    for name in ("model", "date"):
+        if name not in top:
+            reader.problem(
+                line, f"a captured file also says {name}: which model answered, and when (YYYY-MM-DD)."
+            )
+    return Source("captured", model, date)
+
+
+def _read_date(reader: Reader, node: Node) -> str | None:
+    try:
+        # A date may stand without quotes here: nothing else is meant.
+        return dt.date.fromisoformat(node.written).isoformat()
+    except ValueError:
+        reader.problem(node.line, f"date must be a day like 2026-11-23, not {node.written!r}.")
+        return None
+
+
+def _read_recorded_with(reader: Reader, node: Node, default: RecordedWith) -> RecordedWith:
+    fields = reader.mapping(node, "recorded_with", ("instructions", "model")) or {}
+    instructions, model = default.instructions, default.model
+    if "instructions" in fields:
+        instructions = reader.text(fields["instructions"], "instructions", may_be_empty=True) or None
+    if "model" in fields:
+        model = reader.text(fields["model"], "model") or model
+    return RecordedWith(instructions, model)
+
+
+def _read_exchange(reader: Reader, node: Node, source: Source, default: RecordedWith) -> Exchange | None:
+    fields = reader.mapping(node, "an exchange", _EXCHANGE_KEYS)
+    if fields is None:
+        return None
+    for name in ("ask", "steps"):
+        if name not in fields:
+            reader.problem(node.line, f"this exchange has no {name!r}. Add `{name}:`.")
+    ask = reader.text(fields["ask"], "ask") if "ask" in fields else None
+    steps = _read_steps(reader, fields["steps"]) if "steps" in fields else []
+    tools = reader.texts(fields["tools"], "tools") if "tools" in fields else []
+    after = reader.text(fields["after"], "after") if "after" in fields else None
+    when = _read_when(reader, fields["when"]) if "when" in fields else {}
+    recorded_with = default
+    if "recorded_with" in fields:
+        recorded_with = _read_recorded_with(reader, fields["recorded_with"], default)
+    _check_tools(reader, node, steps, tools or [])
+    if ask is None:
+        return None
+    return Exchange(
+        ask=ask,
+        steps=tuple(steps),
+        file=reader.file,
+        line=node.line,
+        source=source,
+        recorded_with=recorded_with,
+        tools=frozenset(tools or []),
+        when=when,
+        after=after,
+    )
+
+
+def _read_when(reader: Reader, node: Node) -> dict[str, str]:
+    fields = reader.mapping(node, "when", _WHEN_KEYS) or {}
+    texts = {name: reader.text(value, name) for name, value in fields.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _check_tools(reader: Reader, node: Node, steps: Sequence[Step], tools: Sequence[str]) -> None:
+    needed: list[str] = []
+    for step in steps:
+        if isinstance(step, Search):
+            needed.append("file_search")
+        elif isinstance(step, Run):
+            needed.append("code_interpreter")
+        elif isinstance(step, Calls):
+            needed.extend(call.name for call in step.calls)
+    for tool in dict.fromkeys(needed):
+        if tool not in tools:
+            reader.problem(
+                node.line, f"this exchange uses {tool!r}, so it needs `tools: [{', '.join([*tools, tool])}]`."
+            )
+
+
+# -- steps ----------------------------------------------------------------------------------------------------------
+
+
+def _read_steps(reader: Reader, node: Node) -> list[Step]:
+    nodes = reader.sequence(node, "steps", "steps: and then `- say: |`.")
+    if nodes == []:
+        reader.problem(node.line, "there are no steps. Add at least `- say: |`.")
+    steps: list[Step] = []
+    names: set[str] = set()
+    for each in nodes or []:
+        step = _read_step(reader, each)
+        if step is None:
+            continue
+        if isinstance(step, Say):
+            _check_placeholders(reader, each, step.text, names, steps)
+        if isinstance(step, Run) and step.prints:
+            names |= set(re.compile(step.prints).groupindex)
+        steps.append(step)
+    if steps and len(steps) == len(nodes or []) and not isinstance(steps[-1], Say | Refuse):
+        reader.problem(node.line, "the last step must be `say` (or `refuse`): the model's answer.")
+    return steps
+
+
+def _read_step(reader: Reader, node: Node) -> Step | None:
+    if node.kind == "seq":
+        calls = [_read_call(reader, each) for each in reader.sequence(node, "a parallel call", "") or []]
+        if not calls:
+            reader.problem(node.line, "this list of calls is empty. Add `- call: name`.")
+        return Calls([call for call in calls if call]) if any(calls) else None
+    fields = reader.mapping(
+        node, "a step", tuple(dict.fromkeys(key for keys in _STEP_KEYS.values() for key in keys))
+    )
+    if fields is None:
+        return None
+    kinds = [kind for kind in _STEP_KEYS if kind in fields]
+    if len(kinds) != 1:
+        found = f"{' and '.join(kinds)} in one" if kinds else "none of them"
+        reader.problem(
+            node.line,
+            f"a step is one of {', '.join(_STEP_KEYS)}; this has {found}. Begin each step with its own dash.",
+        )
+        return None
+    (kind,) = kinds
+    for name in fields:
+        if name not in _STEP_KEYS[kind]:
+            reader.problem(fields[name].line, f"{name!r} does not belong to a `{kind}` step. Remove it.")
+    value = fields[kind]
+    if kind == "call":
+        call = _read_call(reader, node)
+        return Calls([call]) if call else None
+    if kind == "search":
+        queries = reader.texts(value, "search")
+        if queries == []:
+            reader.problem(value.line, "search needs at least one query: `search: [what to look for]`.")
+        return Search(queries) if queries else None
+    text = reader.text(value, kind)
+    if text is None:
+        return None
+    if kind == "run":
+        return Run(text, _read_pattern(reader, fields["prints"]) if "prints" in fields else None)
+    if kind == "say":
+        return Say(text)
+    return Refuse(text) if kind == "refuse" else Think(text)
+
+
+def _read_call(reader: Reader, node: Node) -> Call | None:
+    fields = reader.mapping(node, "a call", _STEP_KEYS["call"])
+    if fields is None:
+        return None
+    if "call" not in fields:
+        reader.problem(node.line, "this call does not say which function. Add `call: name`.")
+        return None
+    name = reader.text(fields["call"], "call")
+    arguments = {}
+    if "with" in fields:
+        if fields["with"].kind == "map":
+            arguments = reader.json_value(fields["with"], "with")
+        else:
+            reader.problem(
+                fields["with"].line,
+                f"with must be a mapping such as {{query: GPT-2}}, not {fields['with'].kind_in_words}.",
+            )
+    return Call(name, arguments) if name else None
+
+
+def _read_pattern(reader: Reader, node: Node) -> str | None:
+    pattern = reader.text(node, "prints")
+    if pattern is None:
+        return None
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        reader.problem(
+            node.line,
+            f"prints is not a regular expression ({error}). Put it in single quotes: prints: 'loss=(?P<loss>.+)'",
+        )
+        return None
+    return pattern
+
+
+def _check_placeholders(
+    reader: Reader, node: Node, text: str, names: set[str], before: Sequence[Step]
+) -> None:
+    # Without a pattern nothing is replaced, so braces are only braces: JSON, code, formulas.
+    if not any(isinstance(step, Run) and step.prints for step in before):
+        return
+    for found in _PLACEHOLDER.finditer(_CODE.sub("", text)):
+        if found[1] not in names:
+            known = ", ".join(f"{{{name}}}" for name in sorted(names)) or "none"
+            reader.problem(
+                node.line,
+                f"{found[0]} is not a named group of an earlier `prints` (there: {known}). Name a group "
+                f"(?P<{found[1]}>…), or put braces that are meant as such in `backticks`.",
+            )
+
+
+# -- a folder -------------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """The recordings of a folder; files are read again when they have changed.
+
+    Args:
+        folder: where the ``*.yaml`` files are. It may be missing: then there are no recordings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._files: dict[Path, tuple[tuple[int, int], list[Exchange], list[Problem]]] = {}
+
+    def load(self) -> tuple[list[Exchange], list[Problem]]:
+        """Return all exchanges, in the order of the files' names, and all problems, ties included."""
+        with self._lock:
+            found = dict(self._changed())
+            self._files = found
+        exchanges = [exchange for _, each, _ in found.values() for exchange in each]
+        problems = [problem for _, _, each in found.values() for problem in each]
+        return exchanges, problems
+
+    def _changed(self) -> Iterator[tuple[Path, tuple[tuple[int, int], list[Exchange], list[Problem]]]]:
+        for path in recording_files(self.folder):
+            shown = _shown_path(path)
+            try:
+                stat = path.stat()
+                stamp = (stat.st_mtime_ns, stat.st_size)
+                known = self._files.get(path)
+                yield (
+                    path,
+                    known if known and known[0] == stamp else (stamp, *read_file(shown, path.read_bytes())),
+                )
+            except OSError as error:
+                problem = Problem(shown, 1, f"the file cannot be read ({error.strerror}).")
+                yield path, ((0, 0), [], [problem])
+
+
+def recording_files(folder: Path) -> list[Path]:
+    """Return the recordings of a folder in the order of their names; a file counts as a folder of one."""
+    if folder.is_file():
+        return [folder]
+    return sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if path.is_file())
+
+
+def _shown_path(path: Path) -> Path:
+    """Return the path as a person would type it: from where they are, if it is below."""
+    try:
+        return path.resolve().relative_to(Path(os.getcwd()).resolve())
+    except (ValueError, OSError):
+        return path

@@ -1,0 +1,464 @@
+"""Responses: from a request to an answer, and everything that can happen to it on the way.
+
+Here live the routes under ``/responses`` and the life of a response: who may begin one, how it goes from queued to
+completed, what cancels it, and when its items join a conversation. Not here: reading the request (``requests.py``),
+choosing the model's turn (a ``TurnSource``) and making the events (``playback.py``).
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from helpers.local_api import ids
+from helpers.local_api.bodies import Body, count_input
+from helpers.local_api.checks import Query, page_body
+from helpers.local_api.conversations import existing
+from helpers.local_api.errors import APIError, invalid, not_found, shown
+from helpers.local_api.items import Item, readable_text
+from helpers.local_api.models import Models
+from helpers.local_api.playback import TERMINAL, TERMINAL_EVENTS, Script, failed_body, play, write_script
+from helpers.local_api.players import Event, check_playable
+from helpers.local_api.requests import (
+    CountRequest,
+    ResponseRequest,
+    read_count_request,
+    read_request,
+)
+from helpers.local_api.state import State, StoredResponse, Transaction
+from helpers.local_api.tokens import CONTEXT_TOKENS, estimate
+from helpers.local_api.turns import TurnRequest, TurnSource
+
+_STREAMABLE_S: Final = 300.0
+"""How long a background response can be streamed again, as live (https://github.com/openai/openai-python/issues/2828)."""
+_PATIENCE: Final = 3
+"""After so many requests that found a conversation busy with a stream that nobody reads, the stream ends by itself."""
+
+
+class Reading:
+    """Somebody's reading of the events of a response, one at a time.
+
+    Closing it, or forgetting it, before its end tells the response that nobody listens.
+    """
+
+    def __init__(self, events: Iterator[Event], on_abandon: Callable[[], None] | None = None) -> None:
+        self._events = events
+        self._on_abandon = on_abandon
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        try:
+            return next(self._events)
+        except StopIteration:
+            self._on_abandon = None
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop reading."""
+        on_abandon, self._on_abandon = self._on_abandon, None
+        if on_abandon:
+            on_abandon()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Live:
+    """A stream that this process is being read. It lives as long as the response is in progress."""
+
+    def __init__(self) -> None:
+        self.turned_away = 0
+        self.looked_for = False
+
+
+class Responses:
+    """The routes under ``/responses``.
+
+    Args:
+        state: where responses are kept.
+        source: plays the model.
+        models: the models that there are.
+        clock: gives the time in seconds since 1970.
+    """
+
+    def __init__(self, state: State, source: TurnSource, models: Models, clock: Callable[[], float]) -> None:
+        self._state = state
+        self._source = source
+        self._models = models
+        self._clock = clock
+        self._live: dict[str, _Live] = {}
+        self._abandoned: deque[str] = deque()
+
+    # -- routes -------------------------------------------------------------------------------------------------
+
+    def create(self, body: Body) -> Body | Reading:
+        """POST /responses: the response, or the reading of its events if a stream was asked for."""
+        request = read_request(body, self._models, str)
+        context = self._context(request)
+        items = _within_window(request, [*context, *request.input_items])
+        turn = self._source.next_turn(
+            TurnRequest(
+                items=items,
+                model=request.model.id,
+                instructions=request.instructions,
+                tools=request.tools,
+                tool_choice=request.tool_choice,
+                metadata=request.metadata,
+                text_format=request.text["format"],
+            )
+        )
+        check_playable(list(turn.steps))
+        with self._state.transaction() as transaction:
+            # Somebody else may have begun since the context was read.
+            context_end = _free_conversation(transaction, request)
+            response_id = ids.numbered("resp", transaction.next_number("resp"))
+            for index, item in enumerate(request.input_items):
+                item["id"] = ids.within(response_id, item["id"], f"input {index}")
+            script = write_script(request, turn, response_id, int(self._clock()), count_input(request, items))
+            transaction.add_response(
+                StoredResponse(
+                    id=response_id,
+                    status=script.body["status"],
+                    background=request.background,
+                    streamed=request.stream,
+                    stored=request.store,
+                    conversation_id=request.conversation_id,
+                    previous_response_id=request.previous_response_id,
+                    owner=self._state.owner,
+                    created_at=self._clock(),
+                    body=script.body,
+                    input_items=request.input_items,
+                    script=script.to_json(),
+                    context_end=context_end,
+                )
+            )
+        if request.background:
+            return Reading(self._background(script, -1, None)) if request.stream else script.body
+        reading = self._foreground(script)
+        if request.stream:
+            return reading
+        last = deque(reading, maxlen=1)
+        finished: Body = last[0]["response"]
+        return {**finished, "billing": {"payer": "developer"}}
+
+    def retrieve(self, response_id: str, query: Query) -> Body | Reading:
+        """GET /responses/{id}: lets a background response go one state further, or streams it again."""
+        after = query.integer("starting_after", least=0)
+        obfuscation = query.boolean("include_obfuscation")
+        if query.boolean("stream"):
+            return self._stream_again(response_id, -1 if after is None else after, obfuscation)
+        response = self._visible(response_id)
+        if response.background:
+            response = self._advance(response_id) or response
+        return response.body
+
+    def cancel(self, response_id: str) -> Body:
+        """POST /responses/{id}/cancel: only background responses; a second time changes nothing."""
+        response = self._visible(response_id)
+        if not response.background:
+            raise invalid("Cannot cancel a synchronous response.")
+        with self._state.transaction() as transaction:
+            _cancel(transaction, response_id)
+            now = transaction.response(response_id)
+        return response.body if now is None else now.body
+
+    def delete(self, response_id: str) -> Body:
+        """DELETE /responses/{id}. What joined a conversation stays there."""
+        self._visible(response_id)
+        with self._state.transaction() as transaction:
+            transaction.delete_response(response_id)
+        self._live.pop(response_id, None)
+        return {"id": response_id, "object": "response", "deleted": True}
+
+    def input_items(self, response_id: str, query: Query) -> Body:
+        """GET /responses/{id}/input_items: newest first unless ``order=asc``."""
+        after, limit, newest_first = query.page()
+        items = self._visible(response_id).input_items
+        if newest_first:
+            items = items[::-1]
+        if after is not None:
+            places = [index for index, item in enumerate(items) if item["id"] == after]
+            if not places:
+                raise not_found("Item", after)
+            items = items[places[0] + 1 :]
+        return page_body(items[:limit], has_more=len(items) > limit)
+
+    def count_input_tokens(self, body: Body) -> Body:
+        """POST /responses/input_tokens: an estimate."""
+        request = read_count_request(body, self._models, str)
+        with self._state.transaction() as transaction:
+            context = _context_items(transaction, request)
+        tokens = count_input(request, [*context, *request.input_items])
+        return {"object": "response.input_tokens", "input_tokens": tokens}
+
+    # -- what a response can see --------------------------------------------------------------------------------
+
+    def _context(self, request: ResponseRequest) -> list[Item]:
+        """Return the items before the request's own; refuse if they are not there or somebody works on them."""
+        if request.conversation_id is not None:
+            self._check_not_busy(request.conversation_id)
+        with self._state.transaction() as transaction:
+            return _context_items(transaction, request)
+
+    def _check_not_busy(self, conversation_id: str) -> None:
+        """Refuse with ``conversation_locked`` while another response works on a conversation."""
+        running = self._running_in(conversation_id)
+        live = self._live.get(running.id) if running else None
+        if live:
+            # A stream that no variable holds any more may only wait for the garbage collector. A full collection takes
+            # a moment, so each stream is looked for thoroughly only once.
+            gc.collect(1 if live.looked_for else 2)
+            live.looked_for = True
+            self.sweep()
+            running = self._running_in(conversation_id)
+        if running is None:
+            return
+        self._push(running)
+        raise _locked()
+
+    def _running_in(self, conversation_id: str) -> StoredResponse | None:
+        with self._state.transaction() as transaction:
+            existing(transaction, conversation_id)
+            running = transaction.running_in(conversation_id)
+        if running is None or self._settled(running).running:
+            return running
+        return None
+
+    def _push(self, running: StoredResponse) -> None:
+        """Let a response get on, so that whoever waits for its conversation does not wait for ever."""
+        if running.background:
+            self._advance(running.id)
+            return
+        live = self._live.get(running.id)
+        if live is None:
+            return
+        live.turned_away += 1
+        if live.turned_away >= _PATIENCE:
+            # Live, the model would long be done: it does not wait for its reader.
+            self._run_to_end(running)
+
+    # -- the life of a response ---------------------------------------------------------------------------------
+
+    def _visible(self, response_id: str) -> StoredResponse:
+        """Return a response that may be retrieved, or refuse with 404."""
+        with self._state.transaction() as transaction:
+            response = transaction.response(response_id)
+        if response is None or not response.stored:
+            raise not_found("Response", response_id)
+        return self._settled(response)
+
+    def _settled(self, response: StoredResponse) -> StoredResponse:
+        """Return a response, after ending it if the process that streamed it is gone."""
+        if not response.running or response.background or self._state.is_alive(response.owner):
+            return response
+        message = "The process that was making this response ended before the response was complete."
+        self._finish(response.id, failed_body(response.body, "server_error", message))
+        with self._state.transaction() as transaction:
+            return transaction.response(response.id) or response
+
+    def _advance(self, response_id: str) -> StoredResponse | None:
+        """Let a background response go one state further; return what it is now."""
+        with self._state.transaction() as transaction:
+            response = transaction.response(response_id)
+            if response and response.status == "queued":
+                transaction.set_response(response_id, {**response.body, "status": "in_progress"})
+                return transaction.response(response_id)
+        if response and response.running:
+            self._run_to_end(response)
+            with self._state.transaction() as transaction:
+                return transaction.response(response_id)
+        return response
+
+    def _run_to_end(self, response: StoredResponse) -> None:
+        for event in play(Script.from_json(response.script)):
+            if event["type"] in TERMINAL_EVENTS:
+                self._finish(response.id, event["response"])
+
+    def _finish(self, response_id: str, body: Body) -> Body | None:
+        """Store the end of a response, and add its items to its conversation.
+
+        Returns:
+            How it ended: whoever comes first decides. ``None`` if it was cancelled or deleted.
+        """
+        self._live.pop(response_id, None)
+        with self._state.transaction() as transaction:
+            response = transaction.response(response_id)
+            if response is None or response.status == "cancelled":
+                return None
+            if response.status in TERMINAL:
+                return response.body
+            if body["status"] == "completed":
+                body = {**body, "completed_at": int(self._clock())}
+            transaction.set_response(response_id, body)
+            conversation = response.conversation_id
+            if conversation and body["status"] != "failed" and transaction.conversation(conversation):
+                transaction.add_items(conversation, [*response.input_items, *body["output"]])
+            if not response.stored:
+                transaction.delete_response(response_id)
+            return body
+
+    def _foreground(self, script: Script) -> Reading:
+        response_id = script.body["id"]
+        live = self._live[response_id] = _Live()
+        return Reading(_foreground_events(self, script, live), functools.partial(self._abandon, response_id))
+
+    def _background(self, script: Script, after: int, obfuscation: bool | None) -> Iterator[Event]:
+        """Yield the events of a background response that come after a number, and move it on as they are read."""
+        response_id = script.body["id"]
+        for event in play(script, obfuscation=obfuscation):
+            kind = event["type"]
+            with self._state.transaction() as transaction:
+                response_status = transaction.status(response_id)
+                if kind == "response.in_progress" and response_status == "queued":
+                    transaction.set_response(response_id, event["response"])
+            if response_status is None:
+                return
+            if response_status == "cancelled" and kind not in {"response.created", "response.queued"}:
+                return
+            if kind in TERMINAL_EVENTS:
+                body = self._finish(response_id, event["response"])
+                if body is None:
+                    return
+                event = {**event, "type": f"response.{body['status']}", "response": body}
+            if event["sequence_number"] > after:
+                yield event
+
+    def _stream_again(self, response_id: str, after: int, obfuscation: bool | None) -> Reading:
+        response = self._visible(response_id)
+        for missing_field, there in (("background", response.background), ("stream", response.streamed)):
+            if not there:
+                raise invalid(
+                    f"This response cannot be streamed because it was not created with {missing_field}=true."
+                )
+        if self._clock() - response.created_at > _STREAMABLE_S:
+            raise invalid("This response can no longer be streamed because it is more than 5 minutes old.")
+        return Reading(self._background(Script.from_json(response.script), after, obfuscation))
+
+    # -- abandoned streams --------------------------------------------------------------------------------------
+
+    def _abandon(self, response_id: str) -> None:
+        # The garbage collector may call this at any moment, even inside a transaction of this thread.
+        self._live.pop(response_id, None)
+        self._abandoned.append(response_id)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Cancel what was abandoned, unless somebody is inside a transaction just now: then the next one does it."""
+        while self._abandoned and not self._state.closed:
+            with self._state.transaction_if_free() as transaction:
+                if transaction is None:
+                    return
+                try:
+                    response_id = self._abandoned.popleft()
+                except IndexError:
+                    return
+                _cancel(transaction, response_id)
+
+    def cancel_all(self) -> None:
+        """Cancel every stream of this process that is not read to its end, because the API closes."""
+        self._abandoned.extend(self._live)
+        self._live.clear()
+        self.sweep()
+
+
+def _foreground_events(responses: Responses, script: Script, live: _Live) -> Iterator[Event]:
+    # A function and not a method of the reading: a reading that its own generator held would never be collected
+    # at once.
+    for event in play(script):
+        live.turned_away = 0
+        if event["type"] in TERMINAL_EVENTS:
+            body = responses._finish(script.body["id"], event["response"])
+            if body is None:
+                return
+            event = {**event, "type": f"response.{body['status']}", "response": body}
+        yield event
+
+
+def _cancel(transaction: Transaction, response_id: str) -> None:
+    response = transaction.response(response_id)
+    if response is None or not response.running:
+        return
+    if response.stored:
+        transaction.set_response(response_id, {**response.body, "status": "cancelled"})
+    else:
+        transaction.delete_response(response_id)
+
+
+def _locked() -> APIError:
+    return invalid(
+        "Another process is currently operating on this conversation. Please retry in a few seconds.",
+        param="conversation",
+        code="conversation_locked",
+    )
+
+
+def _free_conversation(transaction: Transaction, request: ResponseRequest) -> int:
+    """Return the last position of the request's conversation, after a last look that nobody works on it."""
+    if request.conversation_id is None:
+        return 0
+    existing(transaction, request.conversation_id)
+    if transaction.running_in(request.conversation_id):
+        raise _locked()
+    return transaction.last_position(request.conversation_id)
+
+
+def _context_items(transaction: Transaction, request: ResponseRequest | CountRequest) -> list[Item]:
+    if request.conversation_id is not None:
+        existing(transaction, request.conversation_id)
+        return transaction.items(request.conversation_id)
+    if request.previous_response_id is not None:
+        return _chain_items(transaction, request.previous_response_id)
+    return []
+
+
+def _chain_items(transaction: Transaction, response_id: str) -> list[Item]:
+    """Return the items of a response and of those before it, oldest first."""
+    response = transaction.response(response_id)
+    if response is None or not response.stored:
+        raise APIError(
+            404,
+            f"Previous response with id '{shown(response_id)}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    if response.status not in {"completed", "incomplete"}:
+        raise invalid(
+            f"The previous response with id '{response_id}' is {response.status}, not completed.",
+            param="previous_response_id",
+        )
+    chain: list[StoredResponse] = []
+    items: list[Item] = []
+    while response:
+        chain.append(response)
+        if response.conversation_id:
+            items = transaction.items(response.conversation_id, up_to=response.context_end)
+            break
+        # A response that was deleted ends the chain.
+        earlier = response.previous_response_id
+        response = transaction.response(earlier) if earlier else None
+    for each in reversed(chain):
+        items += [*each.input_items, *each.body["output"]]
+    return items
+
+
+def _within_window(request: ResponseRequest, items: list[Item]) -> list[Item]:
+    """Return the items that the model can read; refuse if they are too many and none may be dropped."""
+    total, first = count_input(request, items), 0
+    while total > CONTEXT_TOKENS and request.truncation == "auto" and first < len(items) - 1:
+        total -= estimate(readable_text(items[first]))
+        first += 1
+    if total > CONTEXT_TOKENS:
+        raise invalid(
+            "Your input exceeds the context window of this model. Please adjust your input and try again.",
+            param="input",
+            code="context_length_exceeded",
+        )
+    return items[first:]

@@ -1,0 +1,131 @@
+"""Transports: the way from the SDK's HTTP client to the application, without a network.
+
+Here live the synchronous and the asynchronous transport and the writing of server-sent events. A stream is lazy: an
+event is made when somebody reads it. Not here: what the answers say.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
+from urllib.parse import parse_qs
+
+import httpx2
+
+from helpers.local_api.app import Answer, App, Call
+from helpers.local_api.players import Event
+from helpers.local_api.responses import Reading
+
+_HUMAN_PAUSE_S: Final = 0.025
+
+
+class EventStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """The bytes of a stream of events.
+
+    Args:
+        reading: gives the events.
+        pause_s: how long to wait before each delta.
+    """
+
+    def __init__(self, reading: Reading, pause_s: float) -> None:
+        self._reading = reading
+        self._pause_s = pause_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for event in self._reading:
+                if self._pause_s and event["type"].endswith(".delta"):
+                    time.sleep(self._pause_s)
+                yield frame(event)
+        finally:
+            self.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        import anyio
+
+        try:
+            for event in self._reading:
+                # Even a pause of nothing lets other streams go on, so that many at once are interleaved.
+                await anyio.sleep(self._pause_s if event["type"].endswith(".delta") else 0)
+                yield frame(event)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading; a response that nobody reads is cancelled."""
+        self._reading.close()
+
+    async def aclose(self) -> None:
+        """Like :meth:`close`."""
+        self.close()
+
+
+def frame(event: Event) -> bytes:
+    """Return an event as it is sent."""
+    return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
+
+
+class Transport(httpx2.BaseTransport):
+    """Takes the requests of a ``httpx2.Client`` to the application."""
+
+    def __init__(self, app: Callable[[], App], pause_s: float) -> None:
+        self._app = app
+        self._pause_s = pause_s
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request."""
+        request.read()
+        return _response(request, self._app().handle(_call(request)), self._pause_s)
+
+
+class AsyncTransport(httpx2.AsyncBaseTransport):
+    """Takes the requests of a ``httpx2.AsyncClient`` to the application.
+
+    A request is answered on the event loop: nothing in it waits. A room that makes it wait (for code that runs) has to
+    take it to a thread.
+    """
+
+    def __init__(self, app: Callable[[], App], pause_s: float) -> None:
+        self._app = app
+        self._pause_s = pause_s
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request."""
+        await request.aread()
+        return _response(request, self._app().handle(_call(request)), self._pause_s)
+
+
+def pause_for(pace: str) -> float:
+    """Return how many seconds to wait before a delta: ``"human"`` looks like a model that writes, ``""`` is at once.
+
+    Raises:
+        ValueError: for any other word.
+    """
+    paces = {"": 0.0, "human": _HUMAN_PAUSE_S}
+    if pace not in paces:
+        raise ValueError(f"Unknown pace {pace!r}. Use 'human', or leave it empty.")
+    return paces[pace]
+
+
+def _call(request: httpx2.Request) -> Call:
+    path, _, query = request.url.raw_path.decode("ascii").partition("?")
+    return Call(
+        method=request.method,
+        path=path,
+        query=parse_qs(query, keep_blank_values=True),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        content=request.content,
+    )
+
+
+def _response(request: httpx2.Request, answer: Answer, pause_s: float) -> httpx2.Response:
+    if answer.reading is not None:
+        headers = {**answer.headers, "content-type": "text/event-stream; charset=utf-8"}
+        return httpx2.Response(
+            answer.status, headers=headers, stream=EventStream(answer.reading, pause_s), request=request
+        )
+    content = json.dumps(answer.body).encode()
+    headers = {**answer.headers, "content-type": "application/json"}
+    return httpx2.Response(answer.status, headers=headers, content=content, request=request)

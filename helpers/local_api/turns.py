@@ -1,0 +1,179 @@
+"""A model's turn: what it is asked, and the steps that it takes.
+
+This is the small interface behind which the model sits. Recordings are one source of turns; a chat server on this
+machine can be another. Not here: where turns come from (``matching.py``, ``offline.py``) and how they become events
+(``players.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from helpers.local_api.items import Item, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """The model writes a message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The model writes a refusal instead of an answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    """What the model thinks; shown as a summary where a request asks for one."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The model searches files with these queries."""
+
+    queries: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The model runs Python code. ``prints`` is a pattern whose named groups later texts may use."""
+
+    code: str
+    prints: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The model calls a function."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The model calls functions, all at once if there are several, and waits for their outputs."""
+
+    calls: list[Call]
+
+
+Step = Say | Refuse | Think | Search | Run | Calls
+
+STEP_NAMES: Final[Mapping[type[Any], str]] = {
+    Say: "say",
+    Refuse: "refuse",
+    Think: "think",
+    Search: "search",
+    Run: "run",
+    Calls: "call",
+}
+_STEP_TYPES: Final[Mapping[str, type[Any]]] = {name: kind for kind, name in STEP_NAMES.items()}
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    """Return a step as JSON, to keep it with a response."""
+    return {"kind": STEP_NAMES[type(step)], **dataclasses.asdict(step)}
+
+
+def step_from_json(value: Mapping[str, Any]) -> Step:
+    """Return the step that :func:`step_to_json` was given."""
+    fields = {key: each for key, each in value.items() if key != "kind"}
+    if value["kind"] == "call":
+        fields["calls"] = [Call(**call) for call in fields["calls"]]
+    step: Step = _STEP_TYPES[value["kind"]](**fields)
+    return step
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """What a model is asked: everything that it can see.
+
+    ``items`` are those of the conversation (or of the previous responses) and of the request, oldest first.
+    """
+
+    items: Sequence[Item]
+    model: str
+    instructions: str | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: Any = "auto"
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    text_format: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"type": "text"})
+
+    def _last_user_index(self) -> int | None:
+        found = [index for index, item in enumerate(self.items) if _is_user_message(item)]
+        return found[-1] if found else None
+
+    @property
+    def question(self) -> str | None:
+        """The last message of the user; ``None`` if there is none."""
+        index = self._last_user_index()
+        return None if index is None else text_of(self.items[index])
+
+    @property
+    def earlier_questions(self) -> list[str]:
+        """The user's messages before the last one, oldest first."""
+        return [text_of(item) for item in self.items if _is_user_message(item)][:-1]
+
+    @property
+    def outputs_since_question(self) -> int:
+        """How many function outputs came after the last message of the user."""
+        index = self._last_user_index()
+        since = self.items if index is None else self.items[index:]
+        return sum(item.get("type") == "function_call_output" for item in since)
+
+    @property
+    def offered_tools(self) -> frozenset[str]:
+        """The names of the tools: a function's own name, else the type, such as ``"file_search"``."""
+        if self.tool_choice == "none":
+            return frozenset()
+        return frozenset(str(tool.get("name", tool["type"])) for tool in self.tools)
+
+    @property
+    def descriptions(self) -> list[str]:
+        """Descriptions of functions, and the one of the assistant, which travels in the metadata."""
+        texts = [tool.get("description") for tool in self.tools] + [self.metadata.get("description")]
+        return [text for text in texts if text]
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer must be JSON."""
+        return self.text_format.get("type") != "text"
+
+
+def _is_user_message(item: Item) -> bool:
+    return item.get("type") == "message" and item.get("role") == "user"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a model does, and where it comes from.
+
+    Attributes:
+        steps: in order. A turn ends where a function call waits for its output.
+        marks: what is said about the source in ``response.metadata``: ``workshop_source`` and its companions. Empty
+            for a real model.
+    """
+
+    steps: Sequence[Step]
+    marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class TurnSource(Protocol):
+    """Whatever plays the model."""
+
+    def next_turn(self, request: TurnRequest) -> Turn:
+        """Return what the model does next.
+
+        Raises:
+            APIError: if this source cannot answer, in the API's own terms.
+        """
+        ...

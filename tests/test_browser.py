@@ -1,0 +1,144 @@
+"""The notebooks in a real browser: JupyterLab, Run All, and what a person then sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.committed_outputs import NOTEBOOKS, PROJECT, environment
+
+pytestmark = pytest.mark.browser
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+TOKEN = "only-for-this-test"
+# Where to keep the pictures; without it they go to the test's temporary folder.
+PICTURES = os.environ.get("WORKSHOP_PICTURES")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab on copies of the notebooks, beside copies of nothing: helpers come from the project."""
+    folder = tmp_path_factory.mktemp("lab")
+    work = folder / "work"
+    work.mkdir()
+    for path in NOTEBOOKS:
+        shutil.copy(path, work / path.name)
+    for name in ("helpers", "data"):
+        (folder / name).symlink_to(PROJECT / name, target_is_directory=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data-dir"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+        "WORKSHOP_DISPLAY": "auto",
+        "WORKSHOP_PACE": "human",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        f"--port={port}",
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--allow-root"]
+    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    env = {
+        name: value for name, value in environment(**settings).items() if name not in ("CI", "PYTEST_VERSION")
+    }
+    log = (folder / "log.txt").open("w")
+    server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/api/status?token={TOKEN}", timeout=2).close()
+            break
+        except OSError:
+            assert server.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < deadline, Path(log.name).read_text()
+            time.sleep(0.2)
+    yield address
+    server.terminate()
+    server.wait(timeout=20)
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "no Chromium on this machine"
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*flags, "--disable-component-update", "--no-first-run"]
+        )
+        yield browser
+        browser.close()
+
+
+def picture(page, name, tmp_path):
+    folder = Path(PICTURES) if PICTURES else tmp_path
+    page.screenshot(path=str(folder / f"{name}.png"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_run_all_in_jupyterlab_shows_answers_tables_and_drawings(lab, browser, path, tmp_path):
+    page = browser.new_page(viewport={"width": 1280, "height": 1400})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{lab}/lab/tree/work/{path.name}?token={TOKEN}&reset", wait_until="domcontentloaded")
+    page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    # The last cell is the clean-up; JupyterLab draws only what is near the screen, so look for it at the end.
+    page.wait_for_function(
+        """() => {
+            const panel = document.querySelector('.jp-Notebook');
+            const outer = panel && panel.querySelector('.jp-WindowedPanel-outer') || panel;
+            if (outer) outer.scrollTop = outer.scrollHeight;
+            return [...document.querySelectorAll('.jp-OutputArea-output pre')].some(e => / · 0 left/.test(e.textContent))
+                && !document.querySelector('.jp-InputPrompt')?.textContent.includes('*');
+        }""",
+        timeout=120_000,
+        polling=500,
+    )
+    picture(page, f"{path.stem}-end", tmp_path)
+    assert (
+        page.locator(
+            "[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']"
+        ).count()
+        == 0
+    )
+
+    page.locator(".jp-RenderedSVG img, .jp-RenderedSVG svg").first.scroll_into_view_if_needed()
+    picture(page, f"{path.stem}-drawing", tmp_path)
+    outside = [
+        url
+        for url in asked
+        if not re.match(rf"{re.escape(lab)}|data:|blob:|https://colab\.research\.google\.com/assets/", url)
+    ]
+    assert outside == [], "only the badge is fetched from elsewhere"
+    page.close()

@@ -1,0 +1,229 @@
+"""connect(): which mode, which key, what is said, and that a key goes nowhere else."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import types
+
+import openai
+import pytest
+
+from helpers import ConfigurationError, cleanup, connect, connection, run_summary
+
+KEY = "sk-planted-0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch, tmp_path):
+    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORKSHOP_TODAY", "2026-11-23")
+    monkeypatch.chdir(tmp_path)
+    # A developer's own .env in the project's root has no part in these tests.
+    monkeypatch.setattr(connection, "__file__", str(tmp_path / "helpers" / "connection.py"))
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Live clients that ask no server: the check of the model is noted instead."""
+    asked = []
+    monkeypatch.setattr(connection, "_check_model", asked.append)
+    return asked
+
+
+def test_without_a_key_it_is_recorded_and_says_how_to_go_live(capsys):
+    client = connect()
+    assert type(client) is openai.OpenAI
+    assert capsys.readouterr().out == (
+        f"recorded · no key found, nothing will be spent · gpt-6-luna · openai {openai.__version__}\n"
+        "To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.\n"
+    )
+    assert client.models.retrieve("gpt-6-luna").id == "gpt-6-luna"
+
+
+def test_asking_for_recorded_wins_over_a_key(monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    client = connect("recorded")
+    assert client.api_key != KEY
+    assert capsys.readouterr().out.startswith("recorded · you asked for it")
+    monkeypatch.setenv("WORKSHOP_API", "recorded")
+    assert connect().api_key != KEY
+    assert "recorded · WORKSHOP_API says so, your key is not used" in capsys.readouterr().out
+    monkeypatch.delenv("OPENAI_API_KEY")
+    connect()
+    assert "recorded · no key found" in capsys.readouterr().out
+
+
+def test_the_order_of_keys_is_environment_then_dotenv_then_colab(monkeypatch, capsys, tmp_path, unchecked):
+    colab = types.ModuleType("google.colab")
+    colab.userdata = types.SimpleNamespace(get=lambda name: f" {KEY}-colab \n")
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert connect().api_key == f"{KEY}-colab"
+    assert "key from Colab's secrets" in capsys.readouterr().out
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY='{KEY}-file'\n")
+    assert connect().api_key == f"{KEY}-file"
+    assert "key from .env" in capsys.readouterr().out
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-environment")
+    assert connect().api_key == f"{KEY}-environment"
+    said = capsys.readouterr().out
+    assert "key from the environment" in said
+    assert "sk-planted" not in said
+
+
+def test_a_key_from_dotenv_stays_out_of_the_environment(tmp_path, unchecked):
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\nOPENAI_MODEL=gpt-6.1-terra\n")
+    connect()
+    assert KEY not in os.environ.values()
+    assert os.environ["OPENAI_MODEL"] == "gpt-6.1-terra"
+    del os.environ["OPENAI_MODEL"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("timed out"), PermissionError("no access"), Exception("odd")])
+def test_a_colab_secret_that_cannot_be_read_means_recorded(monkeypatch, capsys, error):
+    def get(name):
+        raise error
+
+    colab = types.ModuleType("google.colab")
+    colab.userdata = types.SimpleNamespace(get=get)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    connect()
+    said = capsys.readouterr().out
+    assert f"could not be read ({type(error).__name__})" in said
+    assert "recorded · no key found" in said
+
+
+def test_an_empty_line_in_dotenv_is_no_key(tmp_path, capsys):
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=\n")
+    connect()
+    assert "no key found" in capsys.readouterr().out
+
+
+def test_a_prompt_only_when_asked_for_and_somebody_can_type(monkeypatch, capsys, unchecked):
+    monkeypatch.setattr("getpass.getpass", lambda prompt: KEY)
+    monkeypatch.setattr(connection, "_can_type", lambda: True)
+    connect()
+    assert "no key found" in capsys.readouterr().out
+    assert connect(ask=True).api_key == KEY
+    said = capsys.readouterr().out
+    assert "what you typed" in said
+    assert KEY not in said
+    monkeypatch.setattr(connection, "_can_type", lambda: False)
+    connect(ask=True)
+    assert "no key found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (("live",), {}, "Live mode needs a key"),
+        ((), {"WORKSHOP_API": "live"}, "Live mode needs a key"),
+        (("local",), {}, "not built yet"),
+        ((), {"WORKSHOP_API": "local"}, "not built yet"),
+        (("cloud",), {}, "Unknown mode 'cloud'"),
+        (("",), {}, "Unknown mode ''"),
+        ((), {"WORKSHOP_API": "cloud"}, "Unknown WORKSHOP_API 'cloud'"),
+        ((), {"OPENAI_API_KEY": "sk-planted 0123"}, "holds a space"),
+        ((), {"OPENAI_API_KEY": "sk-plänted"}, "a character that no key has"),
+        ((None, 0), {}, "above 0"),
+        ((None, -1), {}, "above 0"),
+        ((None, 0.5), {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "who-knows"}, "limit_usd could not be kept"),
+        ((), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "nonsense"}, "OPENAI_BASE_URL is not an address"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_sentence(monkeypatch, arguments, environment, sentence):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=sentence) as caught:
+        connect(*arguments)
+    assert "sk-pl" not in str(caught.value)
+
+
+def test_another_server_is_named_without_what_a_person_put_before_the_at_sign(monkeypatch, capsys, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:hunter2@api.example.com/v1")
+    client = connect(limit_usd=0.5)
+    said = capsys.readouterr().out
+    assert "server api.example.com" in said
+    assert "stops at $0.50" in said
+    assert "hunter2" not in said
+    assert str(client.base_url).startswith("https://me:hunter2@api.example.com/v1")
+
+
+def test_a_live_client_keeps_the_proxies_of_the_environment(monkeypatch, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    client = connect()
+    mounted = [str(pattern.pattern) for pattern in client._client._mounts]
+    assert "https://" in mounted
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        (
+            {"OPENAI_MODEL": "gpt-5-mini"},
+            "Warning: The model gpt-5-mini will be shut down on 2026-12-11. Use gpt-6.1-terra",
+        ),
+        (
+            {"OPENAI_MODEL": "gpt-4-turbo"},
+            "Warning: The model gpt-4-turbo was shut down on 2026-10-23. Use gpt-6.1-sol",
+        ),
+        ({"OPENAI_MODEL": "gpt-6-lunar"}, "helpers.model_table()"),
+    ],
+)
+def test_a_retired_or_misspelt_model_is_told_at_once(monkeypatch, capsys, environment, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    connect()
+    assert words in capsys.readouterr().out
+
+
+def test_no_network_is_told_at_once_and_the_next_cell_can_go_on(monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    connect()
+    said = capsys.readouterr().out
+    assert said.startswith("live · key from the environment, server 127.0.0.1")
+    assert "Warning: There is no connection to OpenAI." in said
+    assert connect("recorded").models.retrieve("gpt-6-luna").id == "gpt-6-luna"
+
+
+def test_an_asynchronous_client_works_the_same(capsys):
+    client = connect(asynchronous=True)
+
+    async def main():
+        return (await client.conversations.create()).id
+
+    conversation_id = asyncio.run(main())
+    assert conversation_id.startswith("conv_")
+    capsys.readouterr()
+    report = cleanup(client)
+    assert conversation_id in [entry.id for entry in report.deleted]
+
+
+def test_the_key_is_in_nothing_that_is_shown(monkeypatch, capsys, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    client = connect()
+    assert KEY not in repr(client)
+    assert KEY not in repr(connection._Key(KEY, ".env"))
+    assert KEY not in str(run_summary())
+    assert KEY not in capsys.readouterr().out
+
+
+def test_importing_the_helpers_opens_no_client_and_loads_no_heavy_package():
+    code = (
+        "import sys, helpers; "
+        "heavy = {'openai', 'yaml', 'IPython', 'ipywidgets', 'matplotlib', 'httpx2', 'helpers.local_api'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_a_name_that_helpers_does_not_have_lists_those_that_it_has():
+    import helpers
+
+    with pytest.raises(AttributeError, match="connect"):
+        helpers.conect  # noqa: B018
+    assert "stream_run" in dir(helpers)
