@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 import sys
 import time
 import uuid
@@ -357,9 +358,11 @@ _OF_TABLE_RULES: Final = frozenset(
     " \t>|:*+-.)0123456789"
 )  # a rule such as |---|:-:|, perhaps in a list or quotation
 _LANGUAGE: Final = re.compile(r"\s*([\w+#.-]*)")
+# marked (JupyterLab) looks for emphasis and links before it looks for a code span with more than two backticks.
+_UNCLEAR_IN_LONG_SPAN: Final = re.compile(r"[*_~<\[\]!\\]")
 _BACKTICKS: Final = re.compile(r"`+")
 _BEGIN_OR_END: Final = re.compile(r"\\(?:begin|end)\{")
-_ADDRESS: Final = re.compile(r"(?:https?://|ftp://|www\.)[^\s<]*", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"(?:https?://|ftp://|www\.)\S*", re.IGNORECASE)
 _LINK_END: Final = re.compile(
     r"\]\( *"
     r"(?:https?://|mailto:|sandbox:/|\#|(?=[\w./~%-]+(?:\#[\w.-]*)?[ )]))"  # the last: a relative path, without ':'
@@ -441,22 +444,24 @@ def _copy_fence(lines: list[str], number: int, opening: re.Match[str], safe: lis
     language = found[1] if found else ""
     if language.lower() == "mermaid":
         language = "text"
-    if safe and safe[-1]:
-        safe.append("")
-    safe.append(f"{prefix}{fence}{language}")
+    body: list[str] = []
     closing = re.compile(rf"[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$")
     number += 1
     while number < len(lines) and not closing.match(lines[number]):
         line = lines[number]
-        if indent and line.strip(" \t"):
-            body = line.lstrip(" \t")
-            spaces = line[: len(line) - len(body)].expandtabs(4)
-            line = spaces.ljust(len(indent)) + body
-        safe.append(line)
+        content = line.lstrip(" \t")
+        if indent and content:
+            line = line[: len(line) - len(content)].expandtabs(4).ljust(len(indent)) + content
+        body.append(line)
         number += 1
-    if number == len(lines) and not safe[-1]:
-        safe.pop()  # the text ends inside the block, with a newline: that is not an empty line of code yet
-    safe.append(f"{indent}{fence}")
+    if number >= len(lines) and body and not body[-1]:
+        body.pop()  # the text ends inside the block, with a newline: that is not an empty line of code yet
+    # Longer than anything in the code that could pass for its end: marked (JupyterLab) takes ```~~~ for one.
+    runs = [len(line) - len(line.lstrip(fence[0])) for line in map(str.lstrip, body)]
+    fence = fence[0] * max(len(fence), *(run + 1 for run in runs), 3)
+    if safe and safe[-1]:
+        safe.append("")
+    safe += [f"{prefix}{fence}{language}", *body, f"{indent}{fence}"]
     number += 1
     if number < len(lines) and lines[number].strip(" \t"):
         safe.append("")
@@ -533,7 +538,7 @@ def _safe_inline(line: str, *, in_table: bool) -> str:
     return "".join(safe)
 
 
-_PLAIN_RUN: Final = re.compile(r"[^\\`<$!\]hHfFwW]+")
+_PLAIN_RUN: Final = re.compile(r"[^\\`<$!\]~hHfFwW]+")
 _ESCAPED: Final = {"`": "&#96;", "<": "&lt;", "$": _DOLLAR, "\\": "&#92;"}
 # Some renderers make a link of an address and everything up to the next space: no code may seem to begin in there.
 _ENCODED: Final = {"`": "%60", "$": "%24", "\\": "%5C"}
@@ -546,6 +551,8 @@ def _next_inline(line: str, position: int, in_table: bool) -> tuple[int, str]:
     if character == "\\":
         if _BEGIN_OR_END.match(line, position) or not following:
             return 1, "&#92;"
+        if following not in string.punctuation:
+            return 1, character
         return 2, _ESCAPED.get(following, character + following)
     if character == "`":
         return _code_span(line, position, in_table)
@@ -556,6 +563,8 @@ def _next_inline(line: str, position: int, in_table: bool) -> tuple[int, str]:
         if math and not _NOT_MATH.search(math[0].strip("$")):
             return len(math[0]), _safe_math(math[0])
         return 1, _DOLLAR
+    if character == "~" and following == "`":
+        return 1, "&#126;"  # marked (JupyterLab) would take the two for one run of text
     if character == "!" and following == "[":
         return 2, "!&#91;"
     if character == "]" and following == ":":
@@ -573,6 +582,8 @@ def _code_span(line: str, position: int, in_table: bool) -> tuple[int, str]:
         if closing[0] == opening:
             span = line[position : closing.end()]
             if (in_table and "|" in span) or _MATH_IN_CODE.search(span):
+                break
+            if span.count("`") > 2 and _UNCLEAR_IN_LONG_SPAN.search(span):
                 break
             return len(span), span
     return len(opening), "&#96;" * len(opening)

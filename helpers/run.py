@@ -94,6 +94,9 @@ class _BaseRun:
             self.trace.note("Cut off", str(failure))
         elif isinstance(failure, KeyboardInterrupt | asyncio.CancelledError | GeneratorExit):
             self.trace.note("Interrupted", "you stopped it")
+        elif isinstance(failure, RunFailed) and self.trace.status != "failed":
+            # The request was refused, or the SDK turned the error event into an exception: no event told of it.
+            self.trace.note("Failed", str(failure))
 
     def _stopped(self) -> Stopped:
         arrived = len(self.text)

@@ -402,12 +402,12 @@ class Trace:
     def _new_item(
         self, record: _Response, index: object, item: object, id: object, now: float, item_type: str = ""
     ) -> _Item:
-        item_type = item_type or plain(_string(_get(item, "type")), 40)
+        item_type = item_type or _string(_get(item, "type"))
         row = self._open(_STATE_OF_ITEM.get(item_type, "using a tool"), now, record)
         row.is_item = True
         row.name = plain(_string(_get(item, "name")), 60)
         if not row.name and row.state == "using a tool":
-            row.name = item_type.removesuffix("_call").replace("_", " ")
+            row.name = plain(item_type, 60).removesuffix("_call").replace("_", " ")
         return record.keep(_Item(item_type, row), index, id if item is None else _get(item, "id"))
 
     def _start_code(self, known: _Item, now: float) -> None:

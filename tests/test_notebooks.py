@@ -231,7 +231,7 @@ def test_it_runs_alone_in_an_empty_folder_as_in_colab(path, tmp_path):
         WORKSHOP_API="",
         PYTHONPATH=str(stub.parents[1]),
     )
-    said = json.dumps(ran.cells)
+    said = json.dumps(ran.cells, ensure_ascii=False)
     assert "recorded · no key found" in said
     assert "could not be read (SecretNotFoundError)" in said
     assert str(content / "agentic-retrieval-workshop" / "helpers") in ran.cells[-1].outputs[0].text
