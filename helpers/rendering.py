@@ -360,6 +360,7 @@ _OF_TABLE_RULES: Final = frozenset(
 _LANGUAGE: Final = re.compile(r"\s*([\w+#.-]*)")
 # marked (JupyterLab) looks for emphasis and links before it looks for a code span with more than two backticks.
 _UNCLEAR_IN_LONG_SPAN: Final = re.compile(r"[*_~<\[\]!\\]")
+_NEXT_BRACKET: Final = re.compile(r"(?:[^\\\[\]]|\\.)*[\[\]]")
 _BACKTICKS: Final = re.compile(r"`+")
 _BEGIN_OR_END: Final = re.compile(r"\\(?:begin|end)\{")
 _ADDRESS: Final = re.compile(r"(?:https?://|ftp://|www\.)\S*", re.IGNORECASE)
@@ -538,7 +539,7 @@ def _safe_inline(line: str, *, in_table: bool) -> str:
     return "".join(safe)
 
 
-_PLAIN_RUN: Final = re.compile(r"[^\\`<$!\]~hHfFwW]+")
+_PLAIN_RUN: Final = re.compile(r"[^\\`<$!\[\]~hHfFwW]+")
 _ESCAPED: Final = {"`": "&#96;", "<": "&lt;", "$": _DOLLAR, "\\": "&#92;"}
 # Some renderers make a link of an address and everything up to the next space: no code may seem to begin in there.
 _ENCODED: Final = {"`": "%60", "$": "%24", "\\": "%5C"}
@@ -567,6 +568,8 @@ def _next_inline(line: str, position: int, in_table: bool) -> tuple[int, str]:
         return 1, "&#126;"  # marked (JupyterLab) would take the two for one run of text
     if character == "!" and following == "[":
         return 2, "!&#91;"
+    if character == "[" and not _NEXT_BRACKET.match(line, position + 1):
+        return 1, "&#91;"  # marked would look for the other bracket in the lines below, even in code
     if character == "]" and following == ":":
         return 2, "]&#58;"
     if character == "]" and following == "(":

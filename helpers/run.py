@@ -90,11 +90,13 @@ class _BaseRun:
         return wait_s
 
     def _broke_off(self, failure: BaseException) -> None:
+        if self.trace.status in _TERMINAL:
+            return  # it had ended already: somebody only stopped reading
         if isinstance(failure, StreamInterrupted):
             self.trace.note("Cut off", str(failure))
         elif isinstance(failure, KeyboardInterrupt | asyncio.CancelledError | GeneratorExit):
             self.trace.note("Interrupted", "you stopped it")
-        elif isinstance(failure, RunFailed) and self.trace.status != "failed":
+        elif isinstance(failure, RunFailed):
             # The request was refused, or the SDK turned the error event into an exception: no event told of it.
             self.trace.note("Failed", str(failure))
 
@@ -179,6 +181,7 @@ class Run(_BaseRun):
 
     def _stream(self) -> Any:
         with self.handler.running():
+            self.trace.start()
             try:
                 for event in self.handler.iterate(self._open()):
                     self.trace.add(event)
@@ -254,6 +257,7 @@ class AsyncRun(_BaseRun):
 
     async def _stream(self) -> Any:
         with self.handler.running():
+            self.trace.start()
             try:
                 async for event in self.handler.iterate(await self._open()):
                     self.trace.add(event)

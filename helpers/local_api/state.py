@@ -428,11 +428,16 @@ class _Owners:
 
     def is_alive(self, owner: str) -> bool:
         """Return whether somebody holds the lock of an owner."""
+        path = self._folder / owner
         try:
-            with (self._folder / owner).open("rb+") as file:
-                return not _lock_file(file)
+            with path.open("rb+") as file:
+                if not _lock_file(file):
+                    return True
+            path.unlink(missing_ok=True)
         except OSError:
+            # Somebody else found it dead at the same time, or it left by itself.
             return False
+        return False
 
 
 def _lock_file(file: IO[bytes]) -> bool:
