@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -606,10 +606,10 @@ class EventHandler:
         return self
 
     @overload
-    def iterate(self, stream: AsyncStream) -> AsyncIterator[Any]: ...
+    def iterate(self, stream: AsyncStream) -> AsyncGenerator[Any, None]: ...
     @overload
     def iterate(self, stream: SyncStream) -> Iterator[Any]: ...
-    def iterate(self, stream: SyncStream | AsyncStream) -> Iterator[Any] | AsyncIterator[Any]:
+    def iterate(self, stream: SyncStream | AsyncStream) -> Iterator[Any] | AsyncGenerator[Any, None]:
         """Read a stream and yield each event, after its hooks were called.
 
         Alone it is a whole run, like ``follow``. Inside ``with handler.running():`` it is one part of a run: call it
@@ -724,7 +724,7 @@ class EventHandler:
                 with contextlib.suppress(Exception):
                     leave(None, None, None)
 
-    async def _iterate_async(self, source: Any) -> AsyncIterator[Any]:
+    async def _iterate_async(self, source: Any) -> AsyncGenerator[Any, None]:
         with contextlib.nullcontext() if self._may_join() else self.running():
             async with contextlib.aclosing(self._read_async(source)) as events:
                 async for event in events:

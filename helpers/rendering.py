@@ -372,7 +372,7 @@ _LINK_END: Final = re.compile(
     re.IGNORECASE,
 )
 _MATH: Final = re.compile(r"\$\$(?=[^$]*\S)[^$]+\$\$|\$(?=[^\s$])[^$]*(?<=[^\s$])\$(?!\d)")
-_NOT_MATH: Final = re.compile(r"`|!\[|\]\(|\]:|^\d[\d.,]*\s+[^\W\d]{2,}")
+_NOT_MATH: Final = re.compile(r"`|://|www\.|!\[|\]\(|\]:|^\d[\d.,]*\s+[^\W\d]{2,}")
 # What JupyterLab takes for the begin or end of math, even inside a code span (@jupyterlab/rendermime, latex.ts).
 _MATH_IN_CODE: Final = re.compile(r"\\begin|\\end|\\\\[()\[\]]|@@\d")
 

@@ -8,6 +8,7 @@ response to its end. Not here: what the events look like on the screen (``handle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -259,9 +260,10 @@ class AsyncRun(_BaseRun):
         with self.handler.running():
             self.trace.start()
             try:
-                async for event in self.handler.iterate(await self._open()):
-                    self.trace.add(event)
-                    yield event
+                async with contextlib.aclosing(self.handler.iterate(await self._open())) as events:
+                    async for event in events:
+                        self.trace.add(event)
+                        yield event
             except BaseException as failure:
                 self._broke_off(failure)
                 raise

@@ -33,6 +33,7 @@ _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("run", "prints"),
     "call": ("call", "with"),
 }
+_ALL_STEP_KEYS: Final = tuple(dict.fromkeys(key for keys in _STEP_KEYS.values() for key in keys))
 _PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}(?!\})")
 _CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 
@@ -254,12 +255,13 @@ def _read_step(reader: Reader, node: Node) -> Step | None:
         if not calls:
             reader.problem(node.line, "this list of calls is empty. Add `- call: name`.")
         return Calls([call for call in calls if call]) if any(calls) else None
-    fields = reader.mapping(
-        node, "a step", tuple(dict.fromkeys(key for keys in _STEP_KEYS.values() for key in keys))
-    )
+    before = len(reader.problems)
+    fields = reader.mapping(node, "a step", _ALL_STEP_KEYS)
     if fields is None:
         return None
     kinds = [kind for kind in _STEP_KEYS if kind in fields]
+    if not kinds and len(reader.problems) > before:
+        return None
     if len(kinds) != 1:
         found = f"{' and '.join(kinds)} in one" if kinds else "none of them"
         reader.problem(
@@ -268,13 +270,13 @@ def _read_step(reader: Reader, node: Node) -> Step | None:
         )
         return None
     (kind,) = kinds
+    if kind == "call":
+        call = _read_call(reader, node)
+        return Calls([call]) if call else None
     for name in fields:
         if name not in _STEP_KEYS[kind]:
             reader.problem(fields[name].line, f"{name!r} does not belong to a `{kind}` step. Remove it.")
     value = fields[kind]
-    if kind == "call":
-        call = _read_call(reader, node)
-        return Calls([call]) if call else None
     if kind == "search":
         queries = reader.texts(value, "search")
         if queries == []:
