@@ -189,6 +189,24 @@ def test_no_network_is_told_at_once_and_the_next_cell_can_go_on(monkeypatch, cap
     assert connect("recorded").models.retrieve("gpt-6-luna").id == "gpt-6-luna"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WORKSHOP_PACE", "brisk", "WORKSHOP_PACE"),
+        ("WORKSHOP_STATE", "/dev/null/here/state.db", "WORKSHOP_STATE"),
+    ],
+)
+def test_a_setting_of_the_recorded_api_that_cannot_work_is_one_sentence(name, value, words, tmp_path):
+    code = "from helpers import connect, ConfigurationError\ntry: connect('recorded')\nexcept ConfigurationError as e: print(e)"
+    environment = {**os.environ, name: value, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert words in ran.stdout
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stdout.splitlines()) == 1
+
+
 def test_an_asynchronous_client_works_the_same(capsys):
     client = connect(asynchronous=True)
 
