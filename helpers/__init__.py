@@ -21,12 +21,23 @@ if TYPE_CHECKING:
     from helpers.errors import StreamInterrupted as StreamInterrupted
     from helpers.errors import WorkshopError as WorkshopError
     from helpers.errors import explain as explain
+    from helpers.evaluation import compare as compare
+    from helpers.evaluation import evaluate_answers as evaluate_answers
+    from helpers.evaluation import evaluate_retrieval as evaluate_retrieval
+    from helpers.evaluation import plot as plot
+    from helpers.external import fetch_lecture as fetch_lecture
+    from helpers.file_search import FileSearchHandler as FileSearchHandler
+    from helpers.files import UploadReport as UploadReport
+    from helpers.files import UploadUnfinished as UploadUnfinished
+    from helpers.files import upload_files as upload_files
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
     from helpers.ledger import ledger_of as ledger_of
     from helpers.models import default_model as default_model
     from helpers.models import model_table as model_table
+    from helpers.questions import Question as Question
+    from helpers.questions import load_questions as load_questions
     from helpers.run import AsyncRun as AsyncRun
     from helpers.run import Run as Run
     from helpers.run import stream_run as stream_run
@@ -38,6 +49,8 @@ _HOMES = {
     "AsyncRun": "run",
     "ConfigurationError": "errors",
     "EventHandler": "handlers",
+    "FileSearchHandler": "file_search",
+    "Question": "questions",
     "Run": "run",
     "RunFailed": "errors",
     "SpendLimitReached": "errors",
@@ -45,16 +58,25 @@ _HOMES = {
     "StreamInterrupted": "errors",
     "TextHandler": "handlers",
     "Trace": "trace",
+    "UploadReport": "files",
+    "UploadUnfinished": "files",
     "WorkshopError": "errors",
     "check": "checks",
     "cleanup": "ledger",
+    "compare": "evaluation",
     "connect": "connection",
     "default_model": "models",
+    "evaluate_answers": "evaluation",
+    "evaluate_retrieval": "evaluation",
     "explain": "errors",
+    "fetch_lecture": "external",
     "ledger_of": "ledger",
+    "load_questions": "questions",
     "model_table": "models",
+    "plot": "evaluation",
     "run_summary": "connection",
     "stream_run": "run",
+    "upload_files": "files",
     "wait_for": "run",
 }
 

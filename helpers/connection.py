@@ -77,6 +77,7 @@ def connect(
         mode: ``"live"`` or ``"recorded"``; without one, ``WORKSHOP_API``, else whatever the key allows.
         limit_usd: in live mode, send no further model request once this many US dollars were spent since now. One
             answer that is under way is not cut off, so the last one can go over. It has no effect in recorded mode.
+            Without it, ``WORKSHOP_LIMIT_USD``, which ``start.py run --limit`` sets.
         ask: whether to ask for a key when none is found.
         asynchronous: return an ``openai.AsyncOpenAI``.
 
@@ -92,8 +93,7 @@ def connect(
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
         if dotenv.get(name):
             os.environ.setdefault(name, dotenv[name])
-    if limit_usd is not None and (isinstance(limit_usd, bool) or limit_usd <= 0):
-        raise ConfigurationError("limit_usd must be a number of US dollars above 0, such as 0.50.")
+    limit_usd = _checked_limit(limit_usd)
     wanted = _wanted_mode(mode)
     if wanted == "recorded":
         return _recorded(asynchronous, _why_recorded(mode, dotenv))
@@ -113,6 +113,22 @@ def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
         return "you asked for it"
     has_key = os.environ.get("OPENAI_API_KEY", "").strip() or dotenv.get("OPENAI_API_KEY")
     return "WORKSHOP_API says so, your key is not used" if has_key else _NO_KEY
+
+
+def _checked_limit(limit_usd: float | None) -> float | None:
+    limit: object = limit_usd
+    if limit_usd is None:
+        text = os.environ.get("WORKSHOP_LIMIT_USD", "").strip()
+        if not text:
+            return None
+        try:
+            limit = float(text)
+        except ValueError:
+            limit = text
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < float("inf"):
+        name = "WORKSHOP_LIMIT_USD" if limit_usd is None else "limit_usd"
+        raise ConfigurationError(f"{name} must be a number of US dollars above 0, such as 0.50.")
+    return float(limit)
 
 
 def _wanted_mode(mode: str | None) -> str | None:
@@ -233,7 +249,11 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
 
     from helpers import local_api
 
-    api = local_api.shared()
+    try:
+        api = local_api.shared()
+    except (local_api.StateError, ValueError) as error:
+        # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
+        raise ConfigurationError(str(error)) from None
     account = Account.of("recorded", "this process", _RECORDED_KEY)
     watcher = Watcher(ledger_for(account))
     client: openai.OpenAI | openai.AsyncOpenAI

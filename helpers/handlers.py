@@ -491,7 +491,7 @@ class EventHandler:
     @property
     def refusal(self) -> str:
         """What the model said instead of an answer when it declined; ``""`` if it did not."""
-        return "".join(text.value for text in self._texts() if text.type == "refusal")
+        return "".join(text.value for text in self.texts if text.type == "refusal")
 
     @property
     def text_deltas(self) -> list[str]:
@@ -501,7 +501,7 @@ class EventHandler:
     @property
     def citations(self) -> list[Any]:
         """The citations of this run, in the order of the texts."""
-        return [citation for text in self._texts() for citation in text.annotations]
+        return [citation for text in self.texts for citation in text.annotations]
 
     @property
     def calls(self) -> list[ResponseFunctionToolCall]:
@@ -569,8 +569,15 @@ class EventHandler:
             )
         return self
 
-    def _texts(self) -> list[Text]:
+    @property
+    def texts(self) -> list[Text]:
+        """The texts of this run, refusals included, in the order in which they began."""
         return [text for answer in self._progress.answers for text in answer.texts.values()]
+
+    @property
+    def output_items(self) -> list[Any]:
+        """The output items of this run as far as they have arrived: messages, tool calls, reasoning."""
+        return [item for answer in self._progress.answers for item in answer.items.values()]
 
     # -- following a stream -----------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import openai
 from openai.types.conversations import Conversation
 from openai.types.responses import Response
 
+from helpers.citations import Citation, citations_in
 from helpers.errors import ConfigurationError, RunFailed, Stopped, StreamInterrupted, WorkshopError, explain
 from helpers.handlers import EventHandler, TextHandler, failure_from
 from helpers.trace import Trace
@@ -54,9 +55,12 @@ class _BaseRun:
         return self.handler.status
 
     @property
-    def citations(self) -> list[Any]:
-        """The citations in the answer, as the API sent them."""
-        return self.handler.citations
+    def citations(self) -> list[Citation]:
+        """The citations of files in the answer so far, numbered as they are shown."""
+        found = [getattr(item, "results", None) for item in self.handler.output_items]
+        known = [results for results in found if isinstance(results, list)]
+        texts = [(text.value, text.annotations) for text in self.handler.texts]
+        return citations_in(texts, [result for results in known for result in results] if known else None)
 
     @property
     def response(self) -> Response:
@@ -340,6 +344,9 @@ def stream_run(
             f"event_handler must be an EventHandler object, not {_what_it_is(handler)}. "
             "Make a subclass of helpers.EventHandler and pass an object of it: event_handler=Shout()."
         )
+    include = _included(handler, request)
+    if include:
+        request["include"] = include
     asked = question if isinstance(question, str) else ""
     if isinstance(client, openai.AsyncOpenAI):
         return AsyncRun(client, request, asked, name, handler)
@@ -372,6 +379,18 @@ def _request(
             "argument. Make a variation of the assistant instead, such as assistant.with_instructions(…)."
         )
     return {**request, **more}
+
+
+def _included(handler: EventHandler, request: Mapping[str, Any]) -> list[str]:
+    """Return what to ask for with ``include``: what the caller wants, and what the handler needs to show these tools."""
+    include = list(request.get("include") or [])
+    tools = {str(tool.get("type")) for tool in request.get("tools") or [] if isinstance(tool, Mapping)}
+    for kind in type(handler).__mro__:
+        for value in vars(kind).get("needs_include", ()):
+            # "file_search_call.results" makes sense only where the tool "file_search" is offered.
+            if value not in include and value.partition("_call.")[0] in tools:
+                include.append(value)
+    return include
 
 
 def _thread_id(thread: object) -> str:

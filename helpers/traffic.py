@@ -108,7 +108,9 @@ class Watcher:
     def _read_body(self, response: httpx2.Response) -> None:
         body = _json_object(response.content)
         if response.request.method == "DELETE":
-            if body.get("deleted") and isinstance(body.get("id"), str):
+            # Taking a file out of a store is told in the same shape as deleting it, and the file is still there.
+            only_taken_out = body.get("object") == "vector_store.file.deleted"
+            if body.get("deleted") and isinstance(body.get("id"), str) and not only_taken_out:
                 self._ledger.forget(body["id"])
             return
         kind = _KIND_OF_OBJECT.get(str(body.get("object")))

@@ -17,10 +17,6 @@ import pytest
 from tests.committed_outputs import NOTEBOOKS, PROJECT, environment
 
 pytestmark = pytest.mark.browser
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
-    None,
-)
 TOKEN = "only-for-this-test"
 # Where to keep the pictures; without it they go to the test's temporary folder.
 PICTURES = os.environ.get("WORKSHOP_PICTURES")
@@ -28,14 +24,16 @@ PICTURES = os.environ.get("WORKSHOP_PICTURES")
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab on copies of the notebooks, beside copies of nothing: helpers come from the project."""
+    """A JupyterLab on copies of the notebooks, with the helpers and the data beside them."""
     folder = tmp_path_factory.mktemp("lab")
     work = folder / "work"
     work.mkdir()
     for path in NOTEBOOKS:
         shutil.copy(path, work / path.name)
     for name in ("helpers", "data"):
-        (folder / name).symlink_to(PROJECT / name, target_is_directory=True)
+        shutil.copytree(
+            PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "external")
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -80,10 +78,9 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     from playwright.sync_api import sync_playwright
 
-    assert CHROMIUM, "no Chromium on this machine"
     flags = [
         "--no-sandbox",
         "--disable-gpu",
@@ -93,7 +90,7 @@ def browser():
     ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*flags, "--disable-component-update", "--no-first-run"]
+            executable_path=chromium, args=[*flags, "--disable-component-update", "--no-first-run"]
         )
         yield browser
         browser.close()
@@ -111,6 +108,8 @@ def test_run_all_in_jupyterlab_shows_answers_tables_and_drawings(lab, browser, p
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{lab}/lab/tree/work/{path.name}?token={TOKEN}&reset", wait_until="domcontentloaded")
     page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+    # Cells that are sent before the kernel answers are dropped.
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     # The last cell is the clean-up; JupyterLab draws only what is near the screen, so look for it at the end.

@@ -16,7 +16,7 @@ KEY = "sk-planted-0123456789abcdef"
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch, tmp_path):
-    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
+    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API", "WORKSHOP_LIMIT_USD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORKSHOP_TODAY", "2026-11-23")
     monkeypatch.chdir(tmp_path)
@@ -127,6 +127,9 @@ def test_a_prompt_only_when_asked_for_and_somebody_can_type(monkeypatch, capsys,
         ((), {"OPENAI_API_KEY": "sk-plänted"}, "a character that no key has"),
         ((None, 0), {}, "above 0"),
         ((None, -1), {}, "above 0"),
+        ((None, "0.5"), {}, "limit_usd must be a number"),
+        ((None, float("nan")), {}, "limit_usd must be a number"),
+        ((), {"WORKSHOP_LIMIT_USD": "much"}, "WORKSHOP_LIMIT_USD must be a number"),
         ((None, 0.5), {"OPENAI_API_KEY": KEY, "OPENAI_MODEL": "who-knows"}, "limit_usd could not be kept"),
         ((), {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "nonsense"}, "OPENAI_BASE_URL is not an address"),
     ],
@@ -148,6 +151,15 @@ def test_another_server_is_named_without_what_a_person_put_before_the_at_sign(mo
     assert "stops at $0.50" in said
     assert "hunter2" not in said
     assert str(client.base_url).startswith("https://me:hunter2@api.example.com/v1")
+
+
+def test_the_limit_of_a_headless_run_comes_from_the_environment(monkeypatch, capsys, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("WORKSHOP_LIMIT_USD", "0.25")
+    connect()
+    assert "stops at $0.25" in capsys.readouterr().out
+    connect(limit_usd=0.5)
+    assert "stops at $0.50" in capsys.readouterr().out
 
 
 def test_a_live_client_keeps_the_proxies_of_the_environment(monkeypatch, unchecked):

@@ -89,7 +89,8 @@ def test_its_cells_are_short_and_its_words_plain(path):
         if cell.cell_type == "code":
             assert len(cell.source.splitlines()) <= 20, cell.id
     assert not re.search(
-        r"\b(simply|just|obviously|easy|easily)\b", re.sub(r"[Ww]hat just happened", "", prose(notebook))
+        r"\b(simply|just|obviously|easy|easily)\b",
+        re.sub(r"what just happened|why not just use", "", prose(notebook), flags=re.I),
     )
 
 
@@ -190,17 +191,8 @@ def test_it_runs_twice_in_a_row_in_one_kernel(path):
 def test_it_runs_alone_in_an_empty_folder_as_in_colab(path, tmp_path):
     """Only the .ipynb is there: the first cell fetches the rest from the address in WORKSHOP_REPOSITORY."""
     origin = tmp_path / "origin"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (PROJECT / name).is_file():
-            (origin / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, origin / name)
+    left_behind = shutil.ignore_patterns(".*", "work", "wheels", "__pycache__", "*.egg-info", "external")
+    shutil.copytree(PROJECT, origin, ignore=left_behind)
     git = [
         "git",
         "-c",

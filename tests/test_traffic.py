@@ -104,6 +104,19 @@ def test_what_is_created_is_noted_and_what_is_deleted_is_forgotten():
     assert ("conversation", "conv_1") not in ids(client)
 
 
+def test_a_file_that_is_taken_out_of_a_store_is_still_there():
+    taken_out = {"id": "file-1", "object": "vector_store.file.deleted", "deleted": True}
+    client, _ = connected(
+        {
+            ("POST", "/files"): (200, {"id": "file-1", "object": "file", "filename": "notes.md"}),
+            ("DELETE", "/vector_stores/vs_1/files/file-1"): (200, taken_out),
+        }
+    )
+    client.files.create(file=("notes.md", b"text"), purpose="assistants")
+    client.vector_stores.files.delete("file-1", vector_store_id="vs_1")
+    assert ids(client) == [("file", "file-1")]
+
+
 def test_looking_at_something_made_elsewhere_does_not_make_it_ours():
     client, server = connected(
         {

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from helpers.local_api import files, search, vector_store_files, vector_stores
 from helpers.local_api.app import App
 from helpers.local_api.conversations import Conversations
+from helpers.local_api.file_search_tool import FileSearch
 from helpers.local_api.models import Models
 from helpers.local_api.recorded_turns import RecordedTurns
 from helpers.local_api.responses import Responses
@@ -70,11 +72,19 @@ class LocalAPI:
         source: TurnSource | None = None,
     ) -> None:
         self._pause_s = pause_for(pace)
-        self._state = State(state)
+        self._state = State(
+            state, (*files.TABLES, *search.TABLES, *vector_store_files.TABLES, *vector_stores.TABLES)
+        )
         models = Models(clock)
-        turns = source or RecordedTurns(recordings or RECORDINGS, strict=strict)
-        self._responses = Responses(self._state, turns, models, clock)
+        uploads = files.Files(self._state, clock)
+        contents = vector_store_files.VectorStoreFiles(self._state, uploads, clock)
+        stores = vector_stores.VectorStores(self._state, contents, clock)
+        file_search = FileSearch(stores)
+        turns = source or RecordedTurns(recordings or RECORDINGS, file_search, strict=strict)
+        self._responses = Responses(self._state, turns, models, clock, file_search)
         self._app = App(Conversations(self._state, clock), self._responses, models)
+        for room in (uploads, stores, contents):
+            room.add_to(self._app)
 
     def transport(self) -> httpx2.BaseTransport:
         """Return a transport for a ``httpx2.Client``."""

@@ -21,11 +21,14 @@ from helpers.local_api import ids
 from helpers.local_api.checks import Query
 from helpers.local_api.conversations import Conversations
 from helpers.local_api.errors import APIError, invalid, not_built_yet, shown
+from helpers.local_api.files import Download
 from helpers.local_api.models import Models
+from helpers.local_api.multipart import Form, Receiver
 from helpers.local_api.responses import Reading, Responses
 
 _VERSION: Final = "2020-10-01"
 _POLL_AFTER_MS: Final = "1"
+_POLLED: Final = ("response", "vector_store", "vector_store.file", "vector_store.files_batch")
 _WRONG_KEYS: Final = "sk-wrong"
 _SHUT_DOWN: Final = (
     "The Assistants API was shut down on 2026-08-26. Use the Responses API (client.responses) and the Conversations API "
@@ -48,32 +51,46 @@ class Call:
     query: Mapping[str, Sequence[str]]
     headers: Mapping[str, str]
     content: bytes
+    upload: Receiver | None = None
+    """What a form was received with, in place of ``content``."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes out: either JSON or the reading of a stream of events."""
+    """What goes out: JSON, the reading of a stream of events, or the content of a file."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
     reading: Reading | None = None
+    download: Download | None = None
 
 
 @dataclass(frozen=True)
-class _Parsed:
+class Parsed:
     """A request after its route was found."""
 
     arguments: tuple[str, ...]
     query: Query
     content: bytes
+    upload: Receiver | None
 
     @property
     def body(self) -> dict[str, Any]:
+        """The JSON object that was sent."""
+        if self.upload:
+            raise invalid("This route takes a JSON body, and the request is a form (multipart/form-data).")
         return _json_object(self.content)
 
+    @property
+    def form(self) -> Form:
+        """The form that was sent."""
+        if self.upload is None:
+            raise invalid("This route takes a form with a file (multipart/form-data).")
+        return self.upload.form()
 
-Route = Callable[[_Parsed], Any]
+
+Route = Callable[[Parsed], Any]
 
 
 class App:
@@ -140,6 +157,8 @@ class App:
             _log.exception("The recorded API failed at %s %s", call.method, call.path)
             answer = _bug(error)
         finally:
+            if call.upload:
+                call.upload.close()
             self._responses.sweep()
         answer.headers.update(
             {
@@ -152,13 +171,14 @@ class App:
 
     def _dispatch(self, call: Call) -> Any:
         _check_key(call.headers.get("authorization", ""))
-        path = re.sub(r"\A.*?/v1(?=/|\Z)", "", call.path, count=1).rstrip("/")
+        path = re.sub(r"\A/v1(?=/|\Z)", "", call.path).rstrip("/")
         for method, pattern, route, known in self._routes:
             found = pattern.fullmatch(path)
             if found and method == call.method:
                 query = Query(call.query)
                 query.only(*known)
-                return route(_Parsed(tuple(unquote(each) for each in found.groups()), query, call.content))
+                arguments = tuple(unquote(each) for each in found.groups())
+                return route(Parsed(arguments, query, call.content, call.upload))
         if re.match(r"/(assistants|threads)(/|\Z)", path):
             raise APIError(404, _SHUT_DOWN, code="not_found")
         raise not_built_yet(f"{call.method} {shown(unquote(path) or '/')}")
@@ -172,9 +192,11 @@ def _two(arguments: tuple[str, ...]) -> tuple[str, str]:
 def _answer(result: Any) -> Answer:
     if isinstance(result, Reading):
         return Answer(200, reading=result)
+    if isinstance(result, Download):
+        return Answer(200, download=result)
     waiting = isinstance(result, dict) and result.get("status") in {"queued", "in_progress"}
-    is_response = waiting and result.get("object") == "response"
-    return Answer(200, {"openai-poll-after-ms": _POLL_AFTER_MS} if is_response else {}, result)
+    is_polled = waiting and result.get("object") in _POLLED
+    return Answer(200, {"openai-poll-after-ms": _POLL_AFTER_MS} if is_polled else {}, result)
 
 
 def _bug(error: Exception) -> Answer:

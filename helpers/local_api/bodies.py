@@ -16,9 +16,6 @@ from helpers.local_api.tokens import estimate
 
 Body = dict[str, Any]
 
-# Only this API sets them, so those that come back from an earlier answer's metadata are not kept.
-_MARKS = ("workshop_source", "workshop_captured", "workshop_note")
-
 
 def new_body(request: ResponseRequest, response_id: str, created_at: int, marks: Mapping[str, str]) -> Body:
     """Return the body of a response that has not begun.
@@ -65,10 +62,7 @@ def new_body(request: ResponseRequest, response_id: str, created_at: int, marks:
         "top_p": 1.0 if request.top_p is None else request.top_p,
         "truncation": request.truncation,
         "usage": None,
-        "metadata": {
-            **{key: value for key, value in request.metadata.items() if key not in _MARKS},
-            **marks,
-        },
+        "metadata": {**request.metadata, **marks},
     }
     if request.conversation_id is not None:
         body["conversation"] = {"id": request.conversation_id}

@@ -94,7 +94,8 @@ def not_built_yet(what: str, *, param: str | None = None) -> APIError:
     """
     return APIError(
         501,
-        f"{what} is not part of the recorded API yet. It works live: put OPENAI_API_KEY in .env and run connect() again.",
+        f"{what} is not part of the recorded API yet. If OpenAI has it, it works live: put OPENAI_API_KEY in .env and run "
+        "connect() again.",
         kind="not_built_yet",
         param=param,
         code="not_built_yet",

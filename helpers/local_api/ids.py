@@ -12,8 +12,9 @@ from typing import Final
 
 _SEED: Final = b"workshop"
 _FAMILY_DIGITS: Final = 18
-_LENGTHS: Final = {"conv": 48, "req": 32}
+_LENGTHS: Final = {"conv": 48, "req": 32, "vs": 32, "vsfb": 32}
 _USUAL_LENGTH: Final = 50
+_FILE_LETTERS: Final = 22
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -29,6 +30,15 @@ def numbered(prefix: str, number: int) -> str:
         number: what the state counted.
     """
     return f"{prefix}_{_digits(prefix, number)[: _LENGTHS.get(prefix, _USUAL_LENGTH)]}"
+
+
+def file_id(number: int) -> str:
+    """Return the id of the ``number``-th file: a dash, and 22 letters and digits."""
+    value, letters = int(_digits("file", number), 16), []
+    for _ in range(_FILE_LETTERS):
+        value, digit = divmod(value, len(_LETTERS))
+        letters.append(_LETTERS[digit])
+    return f"file-{''.join(letters)}"
 
 
 def within(parent: str, prefix: str, position: int | str) -> str:
@@ -51,10 +61,15 @@ class Noise:
     """
 
     _BLOCK: Final = 16
+    _ROUND: Final = 251
 
     def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)  # noise, not secrecy: nothing here crosses a network
+        # Noise, not secrecy: nothing here crosses a network. Two rounds, so that every slice is whole.
+        self._letters = "".join(random.Random(seed).choices(_LETTERS, k=self._ROUND)) * 2
+        self._at = 0
 
     def beside(self, delta: str) -> str:
         """Return as many characters as bring ``delta`` to a multiple of 16, as the live API does."""
-        return "".join(self._random.choices(_LETTERS, k=self._BLOCK - len(delta) % self._BLOCK))
+        start, length = self._at, self._BLOCK - len(delta) % self._BLOCK
+        self._at = (start + length) % self._ROUND
+        return self._letters[start : start + length]

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from helpers.local_api.recordings import Exchange, folded_text, normalised
-from helpers.local_api.turns import Calls, Step, TurnRequest
+from helpers.local_api.turns import Calls, Run, Search, Step, TurnRequest
 from helpers.local_api.yaml_nodes import Problem
 
 
@@ -25,7 +25,9 @@ def holds(exchange: Exchange, request: TurnRequest) -> bool:
 
 
 def offered(exchange: Exchange, request: TurnRequest) -> bool:
-    """Return whether all tools of an exchange are offered."""
+    """Return whether all tools of an exchange are offered, and it uses one if the request wants that."""
+    if request.must_use_tool and not any(isinstance(step, Search | Run | Calls) for step in exchange.steps):
+        return False
     return exchange.tools <= request.offered_tools
 
 

@@ -7,43 +7,76 @@ can do with tools: show the passages found, describe a table. Not here: deciding
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
+from helpers.local_api.file_search_tool import FileSearch
 from helpers.local_api.matching import after_holds, holds, offered, when_holds
 from helpers.local_api.recordings import Exchange, normalised
-from helpers.local_api.turns import Refuse, Say, Turn, TurnRequest
+from helpers.local_api.search import words
+from helpers.local_api.turns import Refuse, Say, Search, Turn, TurnRequest
+from helpers.local_api.vector_stores import Passage
 
 SOURCE: Final = "offline helper"
 _SHOWN_QUESTIONS: Final = 8
 _LONGEST_SHOWN: Final = 200
+_LONGEST_QUERY: Final = 500
+_SHOWN_PASSAGES: Final = 3
+_LONGEST_QUOTE: Final = 300
+_SHORTEST_QUOTE: Final = 20
+_STEM: Final = 6
+_LONGEST_MARK: Final = 512
 
 _MISS: Final = (
     "This question is not in the recording, so there is no answer to show. I am the offline helper of the workshop, not "
     "a model: nothing was sent anywhere."
 )
+_UNUSABLE: Final = (
+    "This question is in the recording, but its answer does not fit your files. I am the offline helper of the workshop, "
+    "not a model: nothing was sent anywhere."
+)
+_FOUND: Final = "I searched your files for the words of your question. These passages fit best:"
+_NOTHING_FOUND: Final = "I searched your files for the words of your question, and found none of them. The files may use other words."
 _HOW_TO_GO_LIVE: Final = "To ask your own questions, go live: put `OPENAI_API_KEY` in `.env` (or in Colab's secrets) and run `connect()` again."
 
 
 class OfflineHelper:
-    """Answers in the place of a model, and says so."""
+    """Answers in the place of a model, and says so.
 
-    def next_turn(self, request: TurnRequest, exchanges: Sequence[Exchange]) -> Turn:
-        """Return what the helper says.
+    Args:
+        file_search: searches the vector stores that a request offers.
+    """
+
+    def __init__(self, file_search: FileSearch) -> None:
+        self._file_search = file_search
+
+    def next_turn(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str = "") -> Turn:
+        """Return what the helper does and says.
 
         Args:
             request: what was asked.
             exchanges: everything that is recorded.
+            why: what is in the way of a recorded answer that would fit, if anything is.
         """
-        text = self._text(request, exchanges)
-        # Where JSON is asked for, a sentence would break the reader; a refusal is the honest form.
-        step = Refuse(text) if request.wants_json else Say(text)
-        return Turn([step], {"workshop_source": SOURCE})
+        marks = {"workshop_source": SOURCE, **({"workshop_note": why[:_LONGEST_MARK]} if why else {})}
+        opening, closing = self._texts(request, exchanges, why)
+        if request.wants_json:
+            # Where JSON is asked for, a sentence would break the reader; a refusal is the honest form.
+            return Turn([Refuse(f"{opening}{closing}")], marks)
+        query = (request.question or "").strip()[:_LONGEST_QUERY]
+        if FILE_SEARCH not in request.offered_tools or not query:
+            return Turn([Say(f"{opening}{closing}")], marks)
+        passages = self._file_search.passages(request.tools, [query])
+        return Turn([Search([query]), with_passages(opening, passages, closing, query)], marks)
 
-    def _text(self, request: TurnRequest, exchanges: Sequence[Exchange]) -> str:
+    def _texts(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str) -> tuple[str, str]:
+        """Return what comes before the passages found, and what comes after them."""
         if request.question is None:
-            return f"There is no message of a user to answer here. {_HOW_TO_GO_LIVE}"
-        parts = [_MISS, _condition_missed(request, exchanges), _HOW_TO_GO_LIVE]
+            return f"There is no message of a user to answer here. {_HOW_TO_GO_LIVE}", ""
+        opening = _paragraphs(_MISS if not why else _UNUSABLE, why or _condition_missed(request, exchanges))
+        parts = ["", _HOW_TO_GO_LIVE]
         questions = fitting_questions(request, exchanges)
         if questions:
             lines = "\n".join(f"- {question}" for question in questions)
@@ -52,7 +85,75 @@ class OfflineHelper:
             parts.append("There are no recordings in this folder at all.")
         else:
             parts.append("No recorded question fits the tools that were offered.")
-        return "\n\n".join(part for part in parts if part)
+        return opening, "\n\n" + _paragraphs(*parts)
+
+
+def _paragraphs(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def with_passages(opening: str, passages: Sequence[Passage], closing: str, query: str) -> Say:
+    """Return a message that shows what a search found: up to three short quotes, each with its citation.
+
+    A quote is shown as code, word for word: whatever a document says, it is neither formatted, nor loaded, nor obeyed.
+    """
+    if not passages:
+        return Say(f"{opening}\n\n{_NOTHING_FOUND}{closing}")
+    weights = _weights(query, passages)
+    quotes: dict[str, Passage] = {}
+    for passage in passages:
+        if len(quotes) == _SHOWN_PASSAGES:
+            break
+        # Chunks overlap, so the best lines of two of them can be the same ones.
+        quotes.setdefault(quote(passage.text, weights), passage)
+    text, annotations = f"{opening}\n\n{_FOUND}\n", []
+    for shown, passage in quotes.items():
+        text += f"\n- `{_as_code(passage.filename)}`, score {passage.score:.2f}: `{shown}`"
+        annotations.append(
+            {
+                "type": "file_citation",
+                "file_id": passage.file_id,
+                "filename": passage.filename,
+                "index": len(text),
+            }
+        )
+    return Say(f"{text}{closing}", annotations)
+
+
+def quote(text: str, weights: Mapping[str, float]) -> str:
+    """Return the part of a passage that says most about the query, on one line of up to 300 characters.
+
+    Args:
+        text: the passage.
+        weights: how much each word of the query tells.
+    """
+    best, most = "", -1.0
+    for paragraph in re.split(r"\n\s*\n|(?<=[.!?])\s+(?=[A-Z])", text):
+        line = _as_code(paragraph)
+        found = sum(weights[stem] for stem in weights.keys() & _stems(line))
+        # A heading alone says too little to be a quote.
+        if paragraph.lstrip().startswith("#") or len(line) < _SHORTEST_QUOTE:
+            found /= 2
+        if line and found > most:
+            best, most = line, found
+    if len(best) <= _LONGEST_QUOTE:
+        return best
+    return f"{best[:_LONGEST_QUOTE].rsplit(' ', 1)[0]}…"
+
+
+def _weights(query: str, passages: Sequence[Passage]) -> dict[str, float]:
+    """Return how much each word of a query tells: the fewer of the passages have it, the more."""
+    stems = [_stems(passage.text) for passage in passages]
+    return {stem: 1 / (1 + sum(stem in each for each in stems)) for stem in _stems(query)}
+
+
+def _stems(text: str) -> set[str]:
+    """Return how the words of a text begin, so that ``gradients`` is found in ``gradient``."""
+    return {part[:_STEM] for forms in words(text) for part in forms[0].split() if len(part) > 2}
+
+
+def _as_code(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())
 
 
 def fitting_questions(request: TurnRequest, exchanges: Sequence[Exchange]) -> list[str]:

@@ -17,7 +17,7 @@ from helpers.local_api.bodies import Body, new_body, tool_usage, usage
 from helpers.local_api.errors import APIError
 from helpers.local_api.players import PLAYERS, Event, Stage, reasoning
 from helpers.local_api.requests import ResponseRequest
-from helpers.local_api.turns import Step, Think, Turn, step_from_json, step_to_json
+from helpers.local_api.turns import Search, Step, Think, Turn, step_from_json, step_to_json
 
 TERMINAL: Final = frozenset({"completed", "failed", "incomplete", "cancelled"})
 TERMINAL_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
@@ -133,6 +133,10 @@ def _items(script: Script, stage: Stage) -> Iterator[Event]:
         if stage.is_cut:
             return
         yield from PLAYERS[type(step)](stage, step, index == len(steps) - 1)
+        # After a hosted tool a model that reasons does so again, before whatever comes next.
+        following = steps[index + 1 : index + 2]
+        if script.reasons and isinstance(step, Search) and following and not isinstance(following[0], Think):
+            yield from reasoning(stage, "")
 
 
 def failed_body(body: Body, code: str, message: str) -> Body:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -110,7 +110,8 @@ def _think(stage: Stage, step: Think, is_last: bool) -> Iterator[Event]:
 
 
 def _say(stage: Stage, step: Say, is_last: bool) -> Iterator[Event]:
-    return _message(stage, step.text, is_last, "output_text", "text", {"annotations": [], "logprobs": []})
+    extra: dict[str, Any] = {"annotations": [], "logprobs": []}
+    return _message(stage, step.text, is_last, "output_text", "text", extra, step.annotations)
 
 
 def _refuse(stage: Stage, step: Refuse, is_last: bool) -> Iterator[Event]:
@@ -118,9 +119,17 @@ def _refuse(stage: Stage, step: Refuse, is_last: bool) -> Iterator[Event]:
 
 
 def _message(
-    stage: Stage, text: str, is_last: bool, kind: str, field_name: str, extra: dict[str, Any]
+    stage: Stage,
+    text: str,
+    is_last: bool,
+    kind: str,
+    field_name: str,
+    extra: dict[str, Any],
+    annotations: Sequence[dict[str, Any]] = (),
 ) -> Iterator[Event]:
     text = stage.spend(text)
+    # An annotation belongs to what was written before it.
+    annotations = [each for each in annotations if each["index"] <= len(text)]
     phase = {"phase": "final_answer" if is_last else "commentary"} if stage.shows_phase else {}
     item = stage.new_item("msg", type="message", status="in_progress", content=[], **phase, role="assistant")
     # Only texts carry logprobs, in the part and in each event about it.
@@ -131,9 +140,17 @@ def _message(
         return stage.about(item, f"response.{event}", content_index=0, **fields)
 
     yield about("content_part.added", part={"type": kind, field_name: "", **extra})
-    for piece in pieces(text):
-        yield stage.padded(about(f"{kind}.delta", delta=piece, **logprobs))
+    start = 0
+    for number, annotation in enumerate([*annotations, None]):
+        end = len(text) if annotation is None else annotation["index"]
+        for piece in pieces(text[start:end]):
+            yield stage.padded(about(f"{kind}.delta", delta=piece, **logprobs))
+        start = end
+        if annotation is not None:
+            yield about(f"{kind}.annotation.added", annotation_index=number, annotation=annotation)
     part = {"type": kind, field_name: text, **extra}
+    if annotations:
+        part["annotations"] = annotations
     yield about(f"{kind}.done", **{field_name: text}, **logprobs)
     yield about("content_part.done", part=part)
     yield stage.done({**item, "status": "incomplete" if stage.is_cut else "completed", "content": [part]})

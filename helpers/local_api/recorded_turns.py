@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from helpers.local_api.errors import APIError
+from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
+from helpers.local_api.file_search_tool import FileSearch
 from helpers.local_api.matching import TieError, best, remaining_steps
 from helpers.local_api.offline import OfflineHelper
 from helpers.local_api.recordings import Exchange, Library
@@ -20,6 +22,7 @@ from helpers.local_api.turns import Calls, Refuse, Say, Step, Turn, TurnRequest
 from helpers.local_api.yaml_nodes import first_lines
 
 _SHOWN_QUESTION: Final = 300
+_LONGEST_MARK: Final = 512
 
 
 class RecordedTurns:
@@ -27,12 +30,14 @@ class RecordedTurns:
 
     Args:
         folder: where the recordings are.
+        file_search: searches the vector stores that a request offers.
         strict: refuse, instead of marking, whatever is not exactly as recorded (for tests).
     """
 
-    def __init__(self, folder: Path, *, strict: bool = False) -> None:
+    def __init__(self, folder: Path, file_search: FileSearch, *, strict: bool = False) -> None:
         self._library = Library(folder)
-        self._helper = OfflineHelper()
+        self._file_search = file_search
+        self._helper = OfflineHelper(file_search)
         self._strict = strict
 
     def next_turn(self, request: TurnRequest) -> Turn:
@@ -59,6 +64,13 @@ class RecordedTurns:
             if self._strict:
                 raise self._refused(request, "The recorded answer is not JSON, which the request asks for.")
             return self._helper.next_turn(request, exchanges)
+        if FILE_SEARCH in exchange.tools:
+            steps, missing = self._file_search.cite(steps, request.tools)
+            if missing:
+                why = f"The recorded answer cites {', '.join(missing)}, and your vector stores have no such file."
+                if self._strict:
+                    raise self._refused(request, why)
+                return self._helper.next_turn(request, exchanges, why)
         note = note_for(exchange, request)
         if note and self._strict:
             raise self._refused(request, note)
@@ -105,7 +117,7 @@ def _marks(exchange: Exchange, note: str | None) -> dict[str, str]:
     marks = {"workshop_source": exchange.source.kind}
     if exchange.source.kind == "captured":
         marks["workshop_captured"] = f"{exchange.source.model}, {exchange.source.date}"
-    return marks | ({"workshop_note": note} if note else {})
+    return marks | ({"workshop_note": note[:_LONGEST_MARK]} if note else {})
 
 
 def _answers_json(steps: Sequence[Step]) -> bool:

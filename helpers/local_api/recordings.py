@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from helpers.local_api.citing import citations, mistakes
 from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search, Step, Think
 from helpers.local_api.yaml_nodes import Node, Problem, Reader
 
@@ -189,6 +190,7 @@ def _read_exchange(reader: Reader, node: Node, source: Source, default: Recorded
     if "recorded_with" in fields:
         recorded_with = _read_recorded_with(reader, fields["recorded_with"], default)
     _check_tools(reader, node, steps, tools or [])
+    _check_citations(reader, node, steps, tools or [])
     if ask is None:
         return None
     return Exchange(
@@ -223,6 +225,21 @@ def _check_tools(reader: Reader, node: Node, steps: Sequence[Step], tools: Seque
         if tool not in tools:
             reader.problem(
                 node.line, f"this exchange uses {tool!r}, so it needs `tools: [{', '.join([*tools, tool])}]`."
+            )
+
+
+def _check_citations(reader: Reader, node: Node, steps: Sequence[Step], tools: Sequence[str]) -> None:
+    for step in steps:
+        if not isinstance(step, Say):
+            continue
+        if "file_search" in tools:
+            for mistake in mistakes(step.text):
+                reader.problem(node.line, mistake)
+        elif not tools and citations(step.text):
+            reader.problem(
+                node.line,
+                f"this exchange cites [{citations(step.text)[0]}], so it needs `tools: [file_search]`. Put the name in "
+                "`backticks` if it is no citation.",
             )
 
 
@@ -359,27 +376,28 @@ class Library:
         self._files: dict[Path, tuple[tuple[int, int], list[Exchange], list[Problem]]] = {}
 
     def load(self) -> tuple[list[Exchange], list[Problem]]:
-        """Return all exchanges, in the order of the files' names, and all problems, ties included."""
+        """Return all exchanges, in the order of the files' names, and all problems.
+
+        Ties are not among them: whether two exchanges fit equally well can depend on the request.
+        """
         with self._lock:
-            found = dict(self._changed())
+            found = dict(self._read())
             self._files = found
         exchanges = [exchange for _, each, _ in found.values() for exchange in each]
         problems = [problem for _, _, each in found.values() for problem in each]
         return exchanges, problems
 
-    def _changed(self) -> Iterator[tuple[Path, tuple[tuple[int, int], list[Exchange], list[Problem]]]]:
+    def _read(self) -> Iterator[tuple[Path, tuple[tuple[int, int], list[Exchange], list[Problem]]]]:
         for path in recording_files(self.folder):
-            shown = _shown_path(path)
             try:
                 stat = path.stat()
                 stamp = (stat.st_mtime_ns, stat.st_size)
                 known = self._files.get(path)
-                yield (
-                    path,
-                    known if known and known[0] == stamp else (stamp, *read_file(shown, path.read_bytes())),
-                )
+                if known is None or known[0] != stamp:
+                    known = (stamp, *read_file(_shown_path(path), path.read_bytes()))
+                yield path, known
             except OSError as error:
-                problem = Problem(shown, 1, f"the file cannot be read ({error.strerror}).")
+                problem = Problem(_shown_path(path), 1, f"the file cannot be read ({error.strerror}).")
                 yield path, ((0, 0), [], [problem])
 
 

@@ -58,6 +58,8 @@ _HONOURED: Final = (
     "truncation",
     "user",
 )
+MARKS: Final = ("workshop_source", "workshop_captured", "workshop_note")
+"""What this API says about an answer in its metadata (docs: ``data/recordings/README.md``)."""
 _NOT_YET: Final = "The recorded API does not have it."
 # Fields that OpenAI has and this API refuses, each with what to know about it.
 _REFUSED: Final = {
@@ -66,7 +68,7 @@ _REFUSED: Final = {
     "context_management": _NOT_YET,
     "frequency_penalty": _NOT_YET,
     "image": _NOT_YET,
-    "max_tool_calls": f"{_NOT_YET} There are no hosted tools here yet.",
+    "max_tool_calls": _NOT_YET,
     "moderation": _NOT_YET,
     "presence_penalty": _NOT_YET,
     "prompt": "OpenAI shuts prompt objects down on 2026-11-30. Keep the text in your code and send it as instructions.",
@@ -99,7 +101,7 @@ class ResponseRequest:
     previous_response_id: str | None
     metadata: dict[str, str]
     tools: list[Tool]
-    tool_choice: str
+    tool_choice: str | dict[str, Any]
     parallel_tool_calls: bool
     text: dict[str, Any]
     effort: str | None
@@ -150,7 +152,7 @@ def read_request(body: dict[str, Any], models: Models, new_id: Callable[[str], s
         instructions=fields.text("instructions"),
         conversation_id=_read_conversation(fields),
         previous_response_id=fields.text("previous_response_id"),
-        metadata=fields.metadata() or {},
+        metadata=_read_metadata(fields),
         tools=read_tools(fields.array("tools")),
         tool_choice=read_tool_choice(fields),
         parallel_tool_calls=fields.boolean("parallel_tool_calls") is not False,
@@ -253,6 +255,15 @@ def _read_input(fields: Fields, new_id: Callable[[str], str]) -> list[Item]:
             "input", "a string" if value is None else "one of a string or array of input items"
         )
     return read_items(value, "input", new_id)
+
+
+def _read_metadata(fields: Fields) -> dict[str, str]:
+    pairs = fields.values.get("metadata")
+    if isinstance(pairs, dict):
+        # Only this API sets the marks, so those that come back with an earlier answer's metadata are not kept.
+        own = {key: value for key, value in pairs.items() if key not in MARKS}
+        return Fields({"metadata": own}).metadata() or {}
+    return fields.metadata() or {}
 
 
 def _read_conversation(fields: Fields) -> str | None:

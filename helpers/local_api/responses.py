@@ -18,6 +18,7 @@ from helpers.local_api.bodies import Body, count_input
 from helpers.local_api.checks import Query, page_body
 from helpers.local_api.conversations import existing
 from helpers.local_api.errors import APIError, invalid, not_found, shown
+from helpers.local_api.file_search_tool import INCLUDE, FileSearch
 from helpers.local_api.items import Item, readable_text
 from helpers.local_api.models import Models
 from helpers.local_api.playback import TERMINAL, TERMINAL_EVENTS, Script, failed_body, play, write_script
@@ -72,7 +73,7 @@ class Reading:
 
 
 class _Live:
-    """A stream that this process is being read. It lives as long as the response is in progress."""
+    """What is known of a response that this process makes while somebody waits for it or reads it."""
 
     def __init__(self) -> None:
         self.turned_away = 0
@@ -87,9 +88,18 @@ class Responses:
         source: plays the model.
         models: the models that there are.
         clock: gives the time in seconds since 1970.
+        file_search: searches the vector stores.
     """
 
-    def __init__(self, state: State, source: TurnSource, models: Models, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        state: State,
+        source: TurnSource,
+        models: Models,
+        clock: Callable[[], float],
+        file_search: FileSearch,
+    ) -> None:
+        self._file_search = file_search
         self._state = state
         self._source = source
         self._models = models
@@ -104,6 +114,7 @@ class Responses:
         request = read_request(body, self._models, str)
         context = self._context(request)
         items = _within_window(request, [*context, *request.input_items])
+        self._file_search.check(request.tools)
         turn = self._source.next_turn(
             TurnRequest(
                 items=items,
@@ -116,13 +127,17 @@ class Responses:
             )
         )
         check_playable(list(turn.steps))
+        turn, tokens_found = self._file_search.carry_out(
+            turn, request.tools, show_results=INCLUDE in request.include
+        )
         with self._state.transaction() as transaction:
             # Somebody else may have begun since the context was read.
             context_end = _free_conversation(transaction, request)
             response_id = ids.numbered("resp", transaction.next_number("resp"))
             for index, item in enumerate(request.input_items):
                 item["id"] = ids.within(response_id, item["id"], f"input {index}")
-            script = write_script(request, turn, response_id, int(self._clock()), count_input(request, items))
+            tokens_read = count_input(request, items) + tokens_found
+            script = write_script(request, turn, response_id, int(self._clock()), tokens_read)
             transaction.add_response(
                 StoredResponse(
                     id=response_id,
@@ -140,6 +155,9 @@ class Responses:
                     context_end=context_end,
                 )
             )
+            if not request.background:
+                # Before the end of the transaction, so that it is never in progress and unknown.
+                self._live[response_id] = _Live()
         if request.background:
             return Reading(self._background(script, -1, None)) if request.stream else script.body
         reading = self._foreground(script)
@@ -288,27 +306,15 @@ class Responses:
         Returns:
             How it ended: whoever comes first decides. ``None`` if it was cancelled or deleted.
         """
-        self._live.pop(response_id, None)
         with self._state.transaction() as transaction:
-            response = transaction.response(response_id)
-            if response is None or response.status == "cancelled":
-                return None
-            if response.status in TERMINAL:
-                return response.body
-            if body["status"] == "completed":
-                body = {**body, "completed_at": int(self._clock())}
-            transaction.set_response(response_id, body)
-            conversation = response.conversation_id
-            if conversation and body["status"] != "failed" and transaction.conversation(conversation):
-                transaction.add_items(conversation, [*response.input_items, *body["output"]])
-            if not response.stored:
-                transaction.delete_response(response_id)
-            return body
+            ended = _end(transaction, response_id, body, int(self._clock()))
+        self._live.pop(response_id, None)
+        return ended
 
     def _foreground(self, script: Script) -> Reading:
         response_id = script.body["id"]
-        live = self._live[response_id] = _Live()
-        return Reading(_foreground_events(self, script, live), functools.partial(self._abandon, response_id))
+        events = _foreground_events(self, script, self._live[response_id])
+        return Reading(events, functools.partial(self._abandon, response_id))
 
     def _background(self, script: Script, after: int, obfuscation: bool | None) -> Iterator[Event]:
         """Yield the events of a background response that come after a number, and move it on as they are read."""
@@ -380,6 +386,23 @@ def _foreground_events(responses: Responses, script: Script, live: _Live) -> Ite
                 return
             event = {**event, "type": f"response.{body['status']}", "response": body}
         yield event
+
+
+def _end(transaction: Transaction, response_id: str, body: Body, now: int) -> Body | None:
+    response = transaction.response(response_id)
+    if response is None or response.status == "cancelled":
+        return None
+    if response.status in TERMINAL:
+        return response.body
+    if body["status"] == "completed":
+        body = {**body, "completed_at": now}
+    transaction.set_response(response_id, body)
+    conversation = response.conversation_id
+    if conversation and body["status"] != "failed" and transaction.conversation(conversation):
+        transaction.add_items(conversation, [*response.input_items, *body["output"]])
+    if not response.stored:
+        transaction.delete_response(response_id)
+    return body
 
 
 def _cancel(transaction: Transaction, response_id: str) -> None:

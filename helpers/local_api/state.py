@@ -102,18 +102,19 @@ class State:
 
     Args:
         path: the file to keep, or a folder to put it in; ``None`` for a temporary one.
+        tables: statements that make the tables of further rooms, if they are not there yet.
 
     Raises:
         StateError: the file is no state of this workshop's.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, tables: Sequence[str] = ()) -> None:
         self.shared = path is not None
         self._lock = threading.Lock()
         temporary = None if path is not None else tempfile.mkdtemp(prefix="workshop-state-")
         file = Path(temporary, "state.sqlite3") if temporary else _file_at(Path(path or ""))
         try:
-            self._connection = _opened(file, durable=self.shared)
+            self._connection = _opened(file, tables, durable=self.shared)
         except sqlite3.Error as error:
             if temporary:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -188,20 +189,22 @@ def _file_at(path: Path) -> Path:
     return file.resolve()
 
 
-def _opened(file: Path, *, durable: bool) -> sqlite3.Connection:
+def _opened(file: Path, tables: Sequence[str], *, durable: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("pragma journal_mode=wal")
         connection.execute(f"pragma synchronous={'normal' if durable else 'off'}")
         connection.execute("begin immediate")
         (version,) = connection.execute("pragma user_version").fetchone()
-        (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
-        if version == 0 and tables == 0:
+        (already_there,) = connection.execute("select count(*) from sqlite_master").fetchone()
+        if version == 0 and already_there == 0:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 connection.execute(statement)
             connection.execute(f"pragma user_version={_VERSION}")
         elif version != _VERSION:
             raise sqlite3.DatabaseError("it is another program's, or of another version of this workshop")
+        for statement in tables:
+            connection.execute(statement)
         connection.execute("commit")
     except BaseException:
         connection.close()
@@ -227,6 +230,20 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
+        self._run_many = connection.executemany
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one SQL statement. It is for rooms that keep tables of their own in the state.
+
+        Args:
+            statement: with ``?`` for each parameter; what a person sent never stands in it.
+            parameters: one value for each ``?``.
+        """
+        return self._run(statement, parameters)
+
+    def execute_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one SQL statement for each row of parameters."""
+        self._run_many(statement, rows)
 
     def next_number(self, kind: str) -> int:
         """Count one further thing of this kind and return its number, from 1."""

@@ -18,7 +18,6 @@ Tool = dict[str, Any]
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Types that OpenAI has (openai 3.54.0, types/responses/tool_param.py) and this API has not built yet.
 _LATER: Final = (
-    "file_search",
     "code_interpreter",
     "web_search",
     "web_search_2025_08_26",
@@ -96,14 +95,31 @@ def _read_function(fields: Fields) -> Tool:
 READERS: Final[dict[str, Callable[[Fields], Tool]]] = {"function": _read_function}
 """What reads each type of tool. A hosted tool's room adds its own."""
 
+FORCEABLE: Final[set[str]] = set()
+"""The types of tools whose use ``tool_choice`` can force. A hosted tool's room adds its own."""
 
-def read_tool_choice(fields: Fields) -> str:
-    """Return ``"auto"`` or ``"none"``; whatever forces a call waits for the rooms that make calls."""
+
+def read_tool_choice(fields: Fields) -> str | dict[str, Any]:
+    """Return the choice as the API echoes it. What forces a call waits for the rooms that make such calls.
+
+    Raises:
+        APIError: 400 for a choice that does not go with the tools, 501 for one that is not built here yet.
+    """
     choice = fields.values.get("tool_choice")
     if choice is None:
         return "auto"
-    if isinstance(choice, dict) or choice == "required":
+    offered = {tool.get("type") for tool in fields.array("tools") or [] if isinstance(tool, dict)}
+    if isinstance(choice, dict) and choice.get("type") in FORCEABLE:
+        Fields(choice, "tool_choice").only(("type",))
+        if choice["type"] not in offered:
+            raise invalid(
+                f"Tool choice '{choice['type']}' not found in 'tools' parameter.", param="tool_choice"
+            )
+        return {"type": choice["type"]}
+    if isinstance(choice, dict) or (choice == "required" and offered and not offered & FORCEABLE):
         raise not_built_yet("A 'tool_choice' that forces a call", param="tool_choice")
+    if choice == "required" and not offered:
+        raise invalid("Tool choice 'required' must be specified with 'tools' parameter.", param="tool_choice")
     if not isinstance(choice, str):
         raise fields.wrong_type("tool_choice", "one of an object or one of 'none', 'auto', or 'required'")
     return fields.choice("tool_choice", ("none", "auto", "required")) or "auto"

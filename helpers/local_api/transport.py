@@ -10,11 +10,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import httpx2
 
 from helpers.local_api.app import Answer, App, Call
+from helpers.local_api.multipart import Receiver
 from helpers.local_api.players import Event
 from helpers.local_api.responses import Reading
 
@@ -62,6 +63,20 @@ class EventStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self.close()
 
 
+class FileStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """The bytes of a file, read while they are sent."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+
 def frame(event: Event) -> bytes:
     """Return an event as it is sent."""
     return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
@@ -76,8 +91,19 @@ class Transport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one request."""
-        request.read()
-        return _response(request, self._app().handle(_call(request)), self._pause_s)
+        app = self._app()
+        upload = _receiver(request)
+        if upload is None:
+            request.read()
+        else:
+            stream = request.stream
+            assert isinstance(stream, httpx2.SyncByteStream)
+            with upload.closed_on_error():
+                for chunk in stream:
+                    if not upload.wants_more:
+                        break
+                    upload.feed(chunk)
+        return _response(request, app.handle(_call(request, upload)), self._pause_s)
 
 
 class AsyncTransport(httpx2.AsyncBaseTransport):
@@ -93,8 +119,19 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one request."""
-        await request.aread()
-        return _response(request, self._app().handle(_call(request)), self._pause_s)
+        app = self._app()
+        upload = _receiver(request)
+        if upload is None:
+            await request.aread()
+        else:
+            stream = request.stream
+            assert isinstance(stream, httpx2.AsyncByteStream)
+            with upload.closed_on_error():
+                async for chunk in stream:
+                    if not upload.wants_more:
+                        break
+                    upload.feed(chunk)
+        return _response(request, app.handle(_call(request, upload)), self._pause_s)
 
 
 def pause_for(pace: str) -> float:
@@ -105,18 +142,26 @@ def pause_for(pace: str) -> float:
     """
     paces = {"": 0.0, "human": _HUMAN_PAUSE_S}
     if pace not in paces:
-        raise ValueError(f"Unknown pace {pace!r}. Use 'human', or leave it empty.")
+        raise ValueError(f"The pace {pace!r} is unknown. Set WORKSHOP_PACE to 'human', or leave it empty.")
     return paces[pace]
 
 
-def _call(request: httpx2.Request) -> Call:
+def _receiver(request: httpx2.Request) -> Receiver | None:
+    """Return what receives an upload, so that a file is not read into memory; ``None`` for any other request."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return None
+    return Receiver({name.lower(): value for name, value in request.headers.items()})
+
+
+def _call(request: httpx2.Request, upload: Receiver | None) -> Call:
     path, _, query = request.url.raw_path.decode("ascii").partition("?")
     return Call(
         method=request.method,
         path=path,
         query=parse_qs(query, keep_blank_values=True),
         headers={name.lower(): value for name, value in request.headers.items()},
-        content=request.content,
+        content=b"" if upload else request.content,
+        upload=upload,
     )
 
 
@@ -125,6 +170,16 @@ def _response(request: httpx2.Request, answer: Answer, pause_s: float) -> httpx2
         headers = {**answer.headers, "content-type": "text/event-stream; charset=utf-8"}
         return httpx2.Response(
             answer.status, headers=headers, stream=EventStream(answer.reading, pause_s), request=request
+        )
+    if answer.download is not None:
+        headers = {
+            **answer.headers,
+            "content-type": "application/octet-stream",
+            "content-length": str(answer.download.size_bytes),
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(answer.download.filename, safe='')}",
+        }
+        return httpx2.Response(
+            answer.status, headers=headers, stream=FileStream(answer.download.parts), request=request
         )
     content = json.dumps(answer.body).encode()
     headers = {**answer.headers, "content-type": "application/json"}

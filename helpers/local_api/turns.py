@@ -17,9 +17,10 @@ from helpers.local_api.items import Item, text_of
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """The model writes a message."""
+    """The model writes a message. ``annotations`` are as the API shows them, in the order of their places."""
 
     text: str
+    annotations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ class Think:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The model searches files with these queries."""
+    """The model searches files with these queries. ``results`` are there after the search, if they are to be shown."""
 
     queries: list[str]
+    results: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,17 @@ class TurnRequest:
 
     @property
     def offered_tools(self) -> frozenset[str]:
-        """The names of the tools: a function's own name, else the type, such as ``"file_search"``."""
+        """The names of the tools that may be used: a function's own name, else the type, such as ``"file_search"``."""
         if self.tool_choice == "none":
             return frozenset()
-        return frozenset(str(tool.get("name", tool["type"])) for tool in self.tools)
+        names = frozenset(str(tool.get("name", tool["type"])) for tool in self.tools)
+        return names & {str(self.tool_choice["type"])} if isinstance(self.tool_choice, dict) else names
+
+    @property
+    def must_use_tool(self) -> bool:
+        """Whether the model has to use a tool now: the choice forces one, and none was used since the question."""
+        forced = self.tool_choice == "required" or isinstance(self.tool_choice, dict)
+        return forced and not self.outputs_since_question
 
     @property
     def descriptions(self) -> list[str]:

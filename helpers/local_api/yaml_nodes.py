@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "str": "a text",
 }
 _SHOWN: Final = 60
+_MOST_LEVELS: Final = 10
 
 
 @dataclass(frozen=True, order=True)
@@ -93,13 +94,14 @@ class Reader:
             line = content[: error.start].count(b"\n") + 1
             self.problem(line, "this is not UTF-8 text. Save the file again with the encoding UTF-8.")
             return None
+        odd = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        if odd:
+            line = text[: odd.start()].count("\n") + 1
+            self.problem(line, f"the character {odd.group()!r} cannot stand in a YAML file. Remove it.")
+            return None
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             raw = yaml.compose(text, Loader=loader)
-        except yaml.reader.ReaderError as error:
-            line = text[: error.position].count("\n") + 1
-            self.problem(line, f"the character {error.character!r} cannot stand in a YAML file. Remove it.")
-            return None
         except yaml.MarkedYAMLError as error:
             self._syntax_problem(text, error)
             return None
@@ -190,14 +192,20 @@ class Reader:
         texts = [self.text(each, f"each of {what}") for each in nodes]
         return [text for text in texts if text is not None]
 
-    def json_value(self, node: Node, what: str) -> Any:
+    def json_value(self, node: Node, what: str, levels: int = _MOST_LEVELS) -> Any:
         """Return what a JSON argument can be: texts, numbers, true, false, null, lists and mappings of them."""
         kind, written = node.kind, node.written
+        if kind in {"map", "seq"} and not levels:
+            # An alias can also make a value hold itself.
+            self.problem(
+                node.line, f"{what} is nested more than {_MOST_LEVELS} levels deep. Make it flatter."
+            )
+            return None
         if kind == "map":
             pairs = self.mapping(node, what, ())
-            return {key: self.json_value(value, what) for key, value in (pairs or {}).items()}
+            return {key: self.json_value(value, what, levels - 1) for key, value in (pairs or {}).items()}
         if kind == "seq":
-            return [self.json_value(Node(raw), what) for raw in node.raw.value]
+            return [self.json_value(Node(raw), what, levels - 1) for raw in node.raw.value]
         if kind in {"str", "null"}:
             return written if kind == "str" else None
         if kind in {"bool", "int", "float"}:
