@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from helpers.fields import at, list_at, text_at
 from helpers.rendering import plain_text, safe_markdown
 
 __all__ = [
@@ -291,7 +292,7 @@ def number_citations(
     found: list[tuple[_Place, int | None, int, str, str]] = []
     others: list[OtherCitation] = []
     for order, annotation in enumerate(annotations or ()):
-        if _at(annotation, "type") != "file_citation":
+        if at(annotation, "type") != "file_citation":
             others.append(_other_citation(annotation))
             continue
         index = _number_at(annotation, "index")
@@ -300,8 +301,8 @@ def number_citations(
                 layout.place(index),
                 index,
                 order,
-                _text_at(annotation, "file_id"),
-                _text_at(annotation, "filename"),
+                text_at(annotation, "file_id"),
+                text_at(annotation, "filename"),
             )
         )
     found.sort(key=lambda each: (each[0].position, len(text) if each[1] is None else each[1], each[2]))
@@ -356,15 +357,15 @@ def citations_of(source: Any) -> list[Citation]:
         []
     """
     items = list(_items_of(source))
-    searches = [item for item in items if _at(item, "type") == "file_search_call"]
-    results = [result for search in searches for result in _list_at(search, "results")]
-    known = any(_at(search, "results") is not None for search in searches)
+    searches = [item for item in items if at(item, "type") == "file_search_call"]
+    results = [result for search in searches for result in list_at(search, "results")]
+    known = any(at(search, "results") is not None for search in searches)
     texts = [
-        (_text_at(part, "text"), _list_at(part, "annotations"))
+        (text_at(part, "text"), list_at(part, "annotations"))
         for item in items
-        if _at(item, "type") == "message"
-        for part in _list_at(item, "content")
-        if _at(part, "type") == "output_text"
+        if at(item, "type") == "message"
+        for part in list_at(item, "content")
+        if at(part, "type") == "output_text"
     ]
     return citations_in(texts, results if known else None)
 
@@ -380,12 +381,12 @@ def passages_in(results: Iterable[Any]) -> list[Passage]:
         if isinstance(result, Passage):
             passage = result
         else:
-            score = _at(result, "score")
+            score = at(result, "score")
             passage = Passage(
-                file_id=_text_at(result, "file_id"),
-                filename=_text_at(result, "filename"),
-                text=_text_at(result, "text")
-                or "\n".join(_text_at(part, "text") for part in _list_at(result, "content")),
+                file_id=text_at(result, "file_id"),
+                filename=text_at(result, "filename"),
+                text=text_at(result, "text")
+                or "\n".join(text_at(part, "text") for part in list_at(result, "content")),
                 score=float(score) if isinstance(score, (int, float)) and math.isfinite(score) else None,
             )
         key = (passage.file_id, passage.filename, passage.text)
@@ -409,9 +410,9 @@ def _passages_of(passages: Sequence[Passage], file_id: str, filename: str) -> tu
 
 def _other_citation(annotation: Any) -> OtherCitation:
     return OtherCitation(
-        type=_text_at(annotation, "type"),
-        name=_text_at(annotation, "title") or _text_at(annotation, "filename"),
-        address=_text_at(annotation, "url") or _text_at(annotation, "file_id"),
+        type=text_at(annotation, "type"),
+        name=text_at(annotation, "title") or text_at(annotation, "filename"),
+        address=text_at(annotation, "url") or text_at(annotation, "file_id"),
         start_index=_number_at(annotation, "start_index"),
         end_index=_number_at(annotation, "end_index"),
         annotation=annotation,
@@ -420,29 +421,15 @@ def _other_citation(annotation: Any) -> OtherCitation:
 
 def _items_of(source: Any) -> Iterable[Any]:
     for thing in source if isinstance(source, (list, tuple)) else [source]:
-        output = _at(thing, "output")
-        yield from output if isinstance(output, list) and _at(thing, "type") is None else [thing]
+        output = at(thing, "output")
+        yield from output if isinstance(output, list) and at(thing, "type") is None else [thing]
 
 
 # -- reading what many servers send -----------------------------------------------------------------------------------
 
 
-def _at(thing: object, name: str) -> Any:
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
-
-
-def _text_at(thing: object, name: str) -> str:
-    value = _at(thing, name)
-    return value if isinstance(value, str) else ""
-
-
-def _list_at(thing: object, name: str) -> list[Any]:
-    value = _at(thing, name)
-    return value if isinstance(value, list) else []
-
-
 def _number_at(thing: object, name: str) -> int | None:
-    value = _at(thing, name)
+    value = at(thing, name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -21,6 +21,7 @@ from helpers.citations import (
     passages_in,
     shown_name,
 )
+from helpers.fields import at
 from helpers.handlers import Text, TextDelta, TextHandler
 from helpers.rendering import Block
 
@@ -211,12 +212,12 @@ class FileSearchHandler(TextHandler):
     def on_event(self, event: Any) -> None:
         """Show the searches of a response that came without the events of its searches."""
         super().on_event(event)
-        kind = _at(event, "type")
+        kind = at(event, "type")
         if kind not in _ENDINGS:
             return
-        output = _at(_at(event, "response"), "output")
+        output = at(at(event, "response"), "output")
         for number, item in enumerate(output if isinstance(output, list) else ()):
-            if _at(item, "type") == "file_search_call":
+            if at(item, "type") == "file_search_call":
                 key = self._key_of(item, number)
                 search = self._file_state().searches.get(key)
                 if search is None or search.status in _RUNNING:
@@ -225,15 +226,15 @@ class FileSearchHandler(TextHandler):
     def on_tool_call_created(self, tool_call: Any) -> None:
         """Show that a search happens."""
         super().on_tool_call_created(tool_call)
-        if _at(tool_call, "type") == "file_search_call":
-            self._show_search(self._key_of(tool_call, _at(self.current_event, "output_index")), tool_call)
+        if at(tool_call, "type") == "file_search_call":
+            self._show_search(self._key_of(tool_call, at(self.current_event, "output_index")), tool_call)
 
     def on_tool_call_done(self, tool_call: Any) -> None:
         """Show the queries and the passages, in the place where the search was announced."""
         super().on_tool_call_done(tool_call)
-        if _at(tool_call, "type") == "file_search_call":
+        if at(tool_call, "type") == "file_search_call":
             self._show_search(
-                self._key_of(tool_call, _at(self.current_event, "output_index")), tool_call, over=True
+                self._key_of(tool_call, at(self.current_event, "output_index")), tool_call, over=True
             )
 
     def on_text_delta(self, delta: TextDelta, snapshot: Text) -> None:
@@ -278,7 +279,7 @@ class FileSearchHandler(TextHandler):
         return self._files
 
     def _key_of(self, tool_call: Any, output_index: Any) -> str:
-        identifier = _at(tool_call, "id")
+        identifier = at(tool_call, "id")
         # Some servers give no ids; the place of an item in its response names it as well.
         return identifier or f"response {len(self._progress.answers)}, output {output_index}"
 
@@ -343,8 +344,8 @@ _CITES_NONE: Final = "The answer cites no file."
 
 
 def _search_in(item: Any, *, over: bool) -> FileSearch:
-    queries, results = _at(item, "queries"), _at(item, "results")
-    status = _at(item, "status")
+    queries, results = at(item, "queries"), at(item, "results")
+    status = at(item, "status")
     if over and (not isinstance(status, str) or status in _RUNNING):
         status = "completed"
     return FileSearch(
@@ -356,16 +357,12 @@ def _search_in(item: Any, *, over: bool) -> FileSearch:
     )
 
 
-def _at(thing: object, name: str) -> Any:
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
-
-
 def _moved(annotation: Any, cited: CitedText) -> Any:
     """Return ``annotation`` with the places that it has in the text with markers."""
     moved: dict[str, int] = {}
     for name in ("index", "start_index", "end_index"):
-        place = _at(annotation, name)
-        if isinstance(place, int) and _at(annotation, "type") != "file_path":
+        place = at(annotation, name)
+        if isinstance(place, int) and at(annotation, "type") != "file_path":
             # What ends where a marker stands does not grow around it; what begins there begins behind it.
             moved[name] = place + sum(
                 len(insertion.value)

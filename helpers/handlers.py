@@ -32,6 +32,7 @@ from openai.types.responses import (
 from openai.types.responses.response_output_text import Annotation
 
 from helpers.errors import ConfigurationError, RunFailed, StreamInterrupted, WorkshopError, explain
+from helpers.fields import at, list_at, text_at
 from helpers.rendering import Block, Renderer, make_renderer
 
 __all__ = [
@@ -148,7 +149,7 @@ def failure_from(error: object, *, partial_text: str = "", response_id: str | No
         return RunFailed(explain(error), code=error.code, partial_text=partial_text, response_id=response_id)
     if isinstance(error, BaseException):
         return RunFailed(explain(error), partial_text=partial_text, response_id=response_id)
-    code, message = _text_at(error, "code") or None, _text_at(error, "message")
+    code, message = text_at(error, "code") or None, text_at(error, "message")
     # What the SDK raises for such an error inside a stream; the sentence for it then comes from the same place.
     as_raised = openai.APIError(message or "it gave no reason.", cast(Any, None), body={"code": code})
     return RunFailed(explain(as_raised), code=code, partial_text=partial_text, response_id=response_id)
@@ -184,23 +185,8 @@ class _AnnotationBox(openai.BaseModel):
     annotation: Annotation
 
 
-def _at(thing: object, name: str) -> Any:
-    """Return an attribute or a key of ``thing``, or ``None``: events come from many servers, and some leave things out."""
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
-
-
-def _text_at(thing: object, name: str) -> str:
-    value = _at(thing, name)
-    return value if isinstance(value, str) else ""
-
-
-def _list_at(thing: object, name: str) -> list[Any]:
-    value = _at(thing, name)
-    return value if isinstance(value, list) else []
-
-
 def _index_at(thing: object, name: str) -> int:
-    value = _at(thing, name)
+    value = at(thing, name)
     return value if isinstance(value, int) else 0
 
 
@@ -806,16 +792,16 @@ class EventHandler:
         """Call the hooks for one event; return it as an SDK object, or ``None`` if it was seen already."""
         event = _EventBox.construct(event=raw).event if isinstance(raw, dict) else raw
         progress = self._progress
-        kind = _text_at(event, "type")
+        kind = text_at(event, "type")
         answer = progress.answers[-1]
-        response_id = _text_at(_at(event, "response"), "id")
+        response_id = text_at(at(event, "response"), "id")
         if response_id and response_id != answer.response_id:
             if answer.response_id:
                 answer = _Answer()
                 progress.answers.append(answer)
                 progress.replay_until = None
             answer.response_id = response_id
-        sequence = _at(event, "sequence_number")
+        sequence = at(event, "sequence_number")
         if isinstance(sequence, int):
             if progress.replay_until is not None and sequence <= progress.replay_until:
                 return None
@@ -827,7 +813,7 @@ class EventHandler:
         elif kind == "error":
             answer.ended = True
             progress.status = "failed"
-            progress.error_code = _text_at(_at(event, "error") or event, "code") or None
+            progress.error_code = text_at(at(event, "error") or event, "code") or None
         self.on_event(event)
         reaction = _REACTIONS.get(kind)
         if reaction is not None:
@@ -838,12 +824,12 @@ class EventHandler:
 
     def _note_response(self, kind: str, event: Any, answer: _Answer) -> None:
         progress = self._progress
-        response = _at(event, "response")
+        response = at(event, "response")
         if response is None:
             response_metadata: Any = None
         else:
             progress.response = response
-            response_metadata = _at(response, "metadata")
+            response_metadata = at(response, "metadata")
         for mark in _marks_in(response_metadata):
             if mark not in progress.marks:
                 progress.marks.append(mark)
@@ -851,10 +837,10 @@ class EventHandler:
             answer.ended = True
             progress.status = _ENDINGS[kind]
             if kind == "response.incomplete":
-                reason = _text_at(_at(response, "incomplete_details"), "reason")
+                reason = text_at(at(response, "incomplete_details"), "reason")
                 progress.incomplete_reason = reason or "unknown"
             if kind == "response.failed":
-                progress.error_code = _text_at(_at(response, "error"), "code") or None
+                progress.error_code = text_at(at(response, "error"), "code") or None
 
     def _reading_failed(self, error: Exception) -> RunFailed | None:
         """Return what to raise for an error of the stream itself; ``None`` if the response had ended before it."""
@@ -899,12 +885,12 @@ class EventHandler:
         )
 
     def _failure_in(self, event: Any) -> RunFailed | None:
-        kind = _text_at(event, "type")
+        kind = text_at(event, "type")
         if kind == "error":
             # Flat as documented, or nested as the service sends it.
-            error = _at(event, "error") or event
+            error = at(event, "error") or event
         elif kind == "response.failed":
-            error = _at(_at(event, "response"), "error")
+            error = at(at(event, "response"), "error")
         else:
             return None
         response_id = self._progress.answers[-1].response_id or None
@@ -913,47 +899,47 @@ class EventHandler:
     # -- what each event means ----------------------------------------------------------------------------------------
 
     def _item_added(self, event: Any, answer: _Answer) -> None:
-        item = _copy_of(_at(event, "item"))
+        item = _copy_of(at(event, "item"))
         if item is None:
             return
         answer.items[_item_key(event, item)] = item
         self.on_run_step_created(item)
-        if _at(item, "type") == "message":
+        if at(item, "type") == "message":
             self.on_message_created(item)
         elif _is_tool_call(item):
             self.on_tool_call_created(item)
 
     def _item_done(self, event: Any, answer: _Answer) -> None:
-        item = _at(event, "item")
+        item = at(event, "item")
         if item is None:
             return
         key = _item_key(event, item)
         answer.items[key] = item
-        if _at(item, "type") == "message":
+        if at(item, "type") == "message":
             self._complete_message(item, key, answer)
             self.on_message_done(item)
         elif _is_tool_call(item):
             self.on_tool_call_done(item)
-            for output in _list_at(item, "outputs"):
-                if _at(output, "type") == "image":
-                    self.on_image_file_done(ImageFile(url=_text_at(output, "url"), item_id=key))
+            for output in list_at(item, "outputs"):
+                if at(output, "type") == "image":
+                    self.on_image_file_done(ImageFile(url=text_at(output, "url"), item_id=key))
         self.on_run_step_done(item)
 
     def _complete_message(self, message: Any, key: str, answer: _Answer) -> None:
         """Note a complete message, and tell of what it holds that no event told."""
         answer.messages[key] = message
-        for index, part in enumerate(_list_at(message, "content")):
-            if _at(part, "type") in {"output_text", "refusal"}:
+        for index, part in enumerate(list_at(message, "content")):
+            if at(part, "type") in {"output_text", "refusal"}:
                 self._text_complete(part, key, index, answer)
 
     def _part_added(self, event: Any, answer: _Answer) -> None:
-        kind = _text_at(_at(event, "part"), "type")
+        kind = text_at(at(event, "part"), "type")
         if kind in {"output_text", "refusal"}:
             self._open_text(_item_key(event), _index_at(event, "content_index"), kind, answer)
 
     def _part_done(self, event: Any, answer: _Answer) -> None:
-        part = _at(event, "part")
-        if _at(part, "type") in {"output_text", "refusal"}:
+        part = at(event, "part")
+        if at(part, "type") in {"output_text", "refusal"}:
             self._text_complete(part, _item_key(event), _index_at(event, "content_index"), answer)
 
     def _open_text(self, key: str, index: int, kind: str, answer: _Answer) -> Text:
@@ -968,7 +954,7 @@ class EventHandler:
         return text
 
     def _text_piece(self, event: Any, answer: _Answer) -> None:
-        piece = _text_at(event, "delta")
+        piece = text_at(event, "delta")
         kind = "refusal" if event.type == "response.refusal.delta" else "output_text"
         text = self._open_text(_item_key(event), _index_at(event, "content_index"), kind, answer)
         if not piece:
@@ -997,22 +983,22 @@ class EventHandler:
 
     def _text_complete(self, holder: Any, key: str, index: int, answer: _Answer) -> None:
         """Take the whole text from where the API repeats it; the first time, tell that it is done."""
-        refusal = _at(holder, "refusal")
+        refusal = at(holder, "refusal")
         kind = "refusal" if isinstance(refusal, str) else "output_text"
-        whole = refusal if isinstance(refusal, str) else _at(holder, "text")
+        whole = refusal if isinstance(refusal, str) else at(holder, "text")
         text = self._open_text(key, index, kind, answer)
         if isinstance(whole, str) and whole:
             if not text.value:
                 self._progress.text_deltas.append(whole)
             text._pieces = [whole]
-        for annotation in _list_at(holder, "annotations")[len(text.annotations) :]:
+        for annotation in list_at(holder, "annotations")[len(text.annotations) :]:
             self._tell_of_citation(annotation, text, answer)
         if (key, index) not in answer.done:
             answer.done.add((key, index))
             self.on_text_done(text)
 
     def _annotation_added(self, event: Any, answer: _Answer) -> None:
-        annotation = _at(event, "annotation")
+        annotation = at(event, "annotation")
         if annotation is not None:
             text = self._open_text(_item_key(event), _index_at(event, "content_index"), "output_text", answer)
             self._tell_of_citation(annotation, text, answer)
@@ -1028,7 +1014,7 @@ class EventHandler:
         index = _index_at(event, "summary_index") or _index_at(event, "content_index")
         key = (_item_key(event), index)
         text = answer.reasoning.setdefault(key, Text(type="reasoning", item_id=key[0], content_index=index))
-        piece = _text_at(event, "delta")
+        piece = text_at(event, "delta")
         text._pieces.append(piece)
         delta = TextDelta(piece)
         self.on_reasoning_delta(delta, text)
@@ -1039,28 +1025,28 @@ class EventHandler:
     def _tool_piece(self, event: Any, answer: _Answer) -> None:
         key = _item_key(event)
         tool_call = answer.items.get(key)
-        piece = _text_at(event, "delta")
+        piece = text_at(event, "delta")
         if tool_call is None or not piece or not _is_tool_call(tool_call):
             return
-        kind = _text_at(tool_call, "type")
+        kind = text_at(tool_call, "type")
         written = _WRITTEN_BY_MODEL.get(kind)
         if written is not None and not isinstance(tool_call, dict):
-            setattr(tool_call, written, _text_at(tool_call, written) + piece)
+            setattr(tool_call, written, text_at(tool_call, written) + piece)
         delta = ToolCallDelta(type=kind, item_id=key, value=piece)
         self.on_tool_call_delta(delta, tool_call)
         self.on_run_step_delta(delta, tool_call)
 
     def _response_ended(self, event: Any, answer: _Answer) -> None:
-        response = _at(event, "response")
-        output = _list_at(response, "output")
+        response = at(event, "response")
+        output = list_at(response, "output")
         for number, item in enumerate(output):
-            key = _text_at(item, "id") or f"output {number}"
-            if _at(item, "type") == "message" and key not in answer.messages:
+            key = text_at(item, "id") or f"output {number}"
+            if at(item, "type") == "message" and key not in answer.messages:
                 # Its events did not come: a stream that was joined late, or a server that sends only the end.
                 self._complete_message(item, key, answer)
         if event.type == "response.completed":
             candidates = output or list(answer.items.values())
-            answer.calls = [item for item in candidates if _at(item, "type") == "function_call"]
+            answer.calls = [item for item in candidates if at(item, "type") == "function_call"]
             if answer.calls:
                 self.on_requires_action(list(answer.calls))
 
@@ -1099,12 +1085,12 @@ def _refuse_what_is_no_stream(stream: object) -> None:
 
 def _item_key(event: Any, item: Any = None) -> str:
     """Return what names an output item: its id, or its place for a server that gives it none."""
-    identifier = _text_at(event, "item_id") if item is None else _text_at(item, "id")
+    identifier = text_at(event, "item_id") if item is None else text_at(item, "id")
     return identifier or f"output {_index_at(event, 'output_index')}"
 
 
 def _is_tool_call(item: Any) -> bool:
-    return _text_at(item, "type").endswith("_call")
+    return text_at(item, "type").endswith("_call")
 
 
 def _copy_of(item: Any) -> Any:
@@ -1124,11 +1110,11 @@ def _put_texts_into(message: Any, texts: list[Text]) -> None:
 
 def _marks_in(metadata: Any) -> list[str]:
     """Return the marks of the recorded API as sentences; nothing for a live response."""
-    source = _text_at(metadata, "workshop_source")
+    source = text_at(metadata, "workshop_source")
     if not source:
         return []
-    captured = _text_at(metadata, "workshop_captured")
-    note = _text_at(metadata, "workshop_note")
+    captured = text_at(metadata, "workshop_captured")
+    note = text_at(metadata, "workshop_note")
     mark = _SOURCES.get(source, f"recorded · {source}")
     marks = [f"{mark} ({captured})" if captured else mark]
     if note:
