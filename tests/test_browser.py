@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tests.committed_outputs import NOTEBOOKS, PROJECT, environment
@@ -29,7 +30,12 @@ def lab(tmp_path_factory):
     work = folder / "work"
     work.mkdir()
     for path in NOTEBOOKS:
-        shutil.copy(path, work / path.name)
+        # Without outputs, as `python start.py` makes working copies: what is seen afterwards was made here.
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, work / path.name)
     for name in ("helpers", "data"):
         shutil.copytree(
             PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "external")
@@ -71,7 +77,7 @@ def lab(tmp_path_factory):
             assert server.poll() is None, Path(log.name).read_text()
             assert time.monotonic() < deadline, Path(log.name).read_text()
             time.sleep(0.2)
-    yield address
+    yield address, work
     server.terminate()
     server.wait(timeout=20)
     log.close()
@@ -101,43 +107,69 @@ def picture(page, name, tmp_path):
     page.screenshot(path=str(folder / f"{name}.png"))
 
 
+def saved_code_cells(path):
+    """Return the code cells of the notebook once JupyterLab has saved it with the output of its last cell."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        if all(cell.execution_count for cell in cells):
+            return cells
+        time.sleep(0.2)
+    raise AssertionError("not every cell was run and saved")
+
+
+def run_all(page):
+    """Choose Run All Cells and wait for what the last cell, the clean-up, prints."""
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+    for attempt in range(3):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        try:
+            # JupyterLab draws only what is near the screen, so look for it at the end.
+            page.wait_for_function(
+                """() => {
+                    const panel = document.querySelector('.jp-Notebook');
+                    const outer = panel && panel.querySelector('.jp-WindowedPanel-outer') || panel;
+                    if (outer) outer.scrollTop = outer.scrollHeight;
+                    return [...document.querySelectorAll('.jp-OutputArea-output pre')]
+                        .some(element => / · 0 left/.test(element.textContent));
+                }""",
+                timeout=60_000,
+                polling=500,
+            )
+            return
+        except PlaywrightTimeout:
+            # JupyterLab now and then says idle before the kernel is connected, and then drops cells that are sent to
+            # it; a person would choose Run All again.
+            if attempt == 2:
+                raise
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_run_all_in_jupyterlab_shows_answers_tables_and_drawings(lab, browser, path, tmp_path):
+    address, work = lab
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{lab}/lab/tree/work/{path.name}?token={TOKEN}&reset", wait_until="domcontentloaded")
+    page.goto(f"{address}/lab/tree/work/{path.name}?token={TOKEN}&reset", wait_until="domcontentloaded")
     page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
-    # Cells that are sent before the kernel answers are dropped.
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    # The last cell is the clean-up; JupyterLab draws only what is near the screen, so look for it at the end.
-    page.wait_for_function(
-        """() => {
-            const panel = document.querySelector('.jp-Notebook');
-            const outer = panel && panel.querySelector('.jp-WindowedPanel-outer') || panel;
-            if (outer) outer.scrollTop = outer.scrollHeight;
-            return [...document.querySelectorAll('.jp-OutputArea-output pre')].some(e => / · 0 left/.test(e.textContent))
-                && !document.querySelector('.jp-InputPrompt')?.textContent.includes('*');
-        }""",
-        timeout=120_000,
-        polling=500,
-    )
+    run_all(page)
     picture(page, f"{path.stem}-end", tmp_path)
-    assert (
-        page.locator(
-            "[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type='application/vnd.jupyter.error']"
-        ).count()
-        == 0
-    )
+    page.keyboard.press("Control+s")
+    code = saved_code_cells(work / path.name)
+    assert [cell.execution_count for cell in code[-3:]] == sorted(cell.execution_count for cell in code)[-3:]
+    assert [output.evalue for cell in code for output in cell.outputs if output.output_type == "error"] == []
 
     page.locator(".jp-RenderedSVG img, .jp-RenderedSVG svg").first.scroll_into_view_if_needed()
     picture(page, f"{path.stem}-drawing", tmp_path)
     outside = [
         url
         for url in asked
-        if not re.match(rf"{re.escape(lab)}|data:|blob:|https://colab\.research\.google\.com/assets/", url)
+        if not re.match(
+            rf"{re.escape(address)}|data:|blob:|https://colab\.research\.google\.com/assets/", url
+        )
     ]
     assert outside == [], "only the badge is fetched from elsewhere"
     page.close()
