@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from helpers.assistant import Assistant as Assistant
     from helpers.checks import check as check
+    from helpers.code_interpreter import CodeInterpreterHandler as CodeInterpreterHandler
     from helpers.connection import connect as connect
     from helpers.connection import run_summary as run_summary
+    from helpers.containers import fresh_container as fresh_container
+    from helpers.containers import session_price_usd as session_price_usd
+    from helpers.containers import show_container as show_container
+    from helpers.containers import what_is_visible_where as what_is_visible_where
+    from helpers.downloads import DownloadReport as DownloadReport
+    from helpers.downloads import download_files as download_files
     from helpers.errors import ConfigurationError as ConfigurationError
     from helpers.errors import RunFailed as RunFailed
     from helpers.errors import SpendLimitReached as SpendLimitReached
@@ -47,7 +54,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Assistant": "assistant",
     "AsyncRun": "run",
+    "CodeInterpreterHandler": "code_interpreter",
     "ConfigurationError": "errors",
+    "DownloadReport": "downloads",
     "EventHandler": "handlers",
     "FileSearchHandler": "file_search",
     "Question": "questions",
@@ -66,18 +75,23 @@ _HOMES = {
     "compare": "evaluation",
     "connect": "connection",
     "default_model": "models",
+    "download_files": "downloads",
     "evaluate_answers": "evaluation",
     "evaluate_retrieval": "evaluation",
     "explain": "errors",
     "fetch_lecture": "external",
+    "fresh_container": "containers",
     "ledger_of": "ledger",
     "load_questions": "questions",
     "model_table": "models",
     "plot": "evaluation",
     "run_summary": "connection",
+    "session_price_usd": "containers",
+    "show_container": "containers",
     "stream_run": "run",
     "upload_files": "files",
     "wait_for": "run",
+    "what_is_visible_where": "containers",
 }
 
 __all__ = sorted(_HOMES)

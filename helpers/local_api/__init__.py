@@ -14,7 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from helpers.local_api import files, search, vector_store_files, vector_stores
+from helpers.local_api import (
+    code_interpreter_tool,
+    container_files,
+    containers,
+    files,
+    search,
+    vector_store_files,
+    vector_stores,
+)
 from helpers.local_api.app import App
 from helpers.local_api.conversations import Conversations
 from helpers.local_api.file_search_tool import FileSearch
@@ -45,6 +53,7 @@ class LocalAPI:
         pace: ``"human"`` to stream at the speed of a model; ``""`` for at once.
         clock: gives the time in seconds since 1970.
         source: plays the model; without one, the recordings do.
+        kernels: makes the kernel that runs code in a folder; without one, the sandbox of this machine.
 
     Raises:
         StateError: the state's file cannot be used.
@@ -70,20 +79,33 @@ class LocalAPI:
         pace: str = "",
         clock: Callable[[], float] = time.time,
         source: TurnSource | None = None,
+        kernels: containers.KernelFactory = containers.sandbox,
     ) -> None:
         self._pause_s = pause_for(pace)
         self._state = State(
-            state, (*files.TABLES, *search.TABLES, *vector_store_files.TABLES, *vector_stores.TABLES)
+            state,
+            (
+                *files.TABLES,
+                *search.TABLES,
+                *vector_store_files.TABLES,
+                *vector_stores.TABLES,
+                *containers.TABLES,
+                *container_files.TABLES,
+                *code_interpreter_tool.TABLES,
+            ),
         )
         models = Models(clock)
         uploads = files.Files(self._state, clock)
         contents = vector_store_files.VectorStoreFiles(self._state, uploads, clock)
         stores = vector_stores.VectorStores(self._state, contents, clock)
         file_search = FileSearch(stores)
-        turns = source or RecordedTurns(recordings or RECORDINGS, file_search, strict=strict)
-        self._responses = Responses(self._state, turns, models, clock, file_search)
+        inside = container_files.ContainerFiles(self._state, uploads, clock)
+        self._containers = containers.Containers(self._state, inside, clock, kernels)
+        code = code_interpreter_tool.CodeInterpreter(self._state, self._containers)
+        turns = source or RecordedTurns(recordings or RECORDINGS, file_search, code, strict=strict)
+        self._responses = Responses(self._state, turns, models, clock, file_search, code)
         self._app = App(Conversations(self._state, clock), self._responses, models)
-        for room in (uploads, stores, contents):
+        for room in (uploads, stores, contents, self._containers):
             room.add_to(self._app)
 
     def transport(self) -> httpx2.BaseTransport:
@@ -100,9 +122,13 @@ class LocalAPI:
         return self._state.closed
 
     def close(self) -> None:
-        """Cancel what is being streamed and close the state; a temporary one is removed. Closing twice is fine."""
+        """Cancel what is being streamed, end all kernels and close the state; a temporary one is removed.
+
+        Closing twice is fine.
+        """
         if not self.closed:
             self._responses.cancel_all()
+            self._containers.close()
             self._state.close()
 
     def _open_app(self) -> App:

@@ -144,6 +144,17 @@ class App:
         self.add("POST", f"{one}/cancel", lambda call: routes.cancel(call.arguments[0]))
         self.add("GET", items, lambda call: routes.input_items(call.arguments[0], call.query), _LIST)
 
+    def is_slow(self, call: Call) -> bool:
+        """Return whether an answer may have to wait, for code that runs or for a file that is copied."""
+        path = call.path.rstrip("/")
+        if "/containers" in path or b"code_interpreter" in call.content:
+            return True
+        if call.method == "POST" and self._responses.code_is_running:
+            # It may find its conversation busy with that, and wait for it.
+            return True
+        found = re.search(r"/responses/([^/]+)\Z", path)
+        return bool(found and call.method == "GET" and self._responses.waits_for_code(found[1]))
+
     def handle(self, call: Call) -> Answer:
         """Answer a request. It never raises, except for an interrupt."""
         started = time.perf_counter()

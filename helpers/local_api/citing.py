@@ -18,7 +18,12 @@ _ENDINGS: Final = "|".join(re.escape(extension) for extension in EXTENSIONS)
 _CITATION: Final = re.compile(
     rf"(?:(?<=\S)[ \t]*(?:\n[ \t]*)?)?\[([^\[\]\n/\\,\s][^\[\]\n/\\,]*(?:{_ENDINGS})|[^\[\]\n/\\,\s](?:{_ENDINGS}))\](?!\()"
 )
-_CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+"""Code in a text, which is left as it is."""
+
+PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}(?!\})")
+"""A place for what code printed: ``{loss}``."""
+
 _MISTAKES: Final = (
     (re.compile(r"【[^】\n]*】"), "Write the file's name in square brackets: [notes.md]."),
     (
@@ -41,7 +46,7 @@ _MISTAKES: Final = (
 
 
 def _found(text: str) -> Iterator[re.Match[str]]:
-    code = [found.span() for found in _CODE.finditer(text)]
+    code = [found.span() for found in CODE.finditer(text)]
     for found in _CITATION.finditer(text):
         if not any(start < found.end() and found.start(1) < end for start, end in code):
             yield found
@@ -64,7 +69,7 @@ def mistakes(text: str) -> Iterator[str]:
         >>> list(mistakes("See [data/notes.md]."))
         ['[data/notes.md] is no citation. Cite the name without its folder: [notes.md].']
     """
-    prose = _CODE.sub("", text)
+    prose = CODE.sub("", text)
     for pattern, what_to_do in _MISTAKES:
         for found in pattern.finditer(prose):
             yield f"{found[0]} is no citation. {what_to_do}"

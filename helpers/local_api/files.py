@@ -176,7 +176,7 @@ class Files:
             file = self.existing(transaction, file_id)
         if file.purpose in _NOT_DOWNLOADABLE:
             raise invalid(f"Not allowed to download files of purpose: {file.purpose}")
-        return Download(file.filename, file.bytes, self._parts(file.id))
+        return Download(file.filename, file.bytes, self.parts(file.id))
 
     def delete(self, file_id: str) -> Body:
         """DELETE /files/{id}: also takes it out of every vector store."""
@@ -201,7 +201,7 @@ class Files:
 
     def content(self, file_id: str) -> bytes:
         """Return all bytes of a file; none if it is gone."""
-        return b"".join(self._parts(file_id))
+        return b"".join(self.parts(file_id))
 
     def forget_expired(self, transaction: Transaction) -> None:
         """Remove the files whose time is over."""
@@ -217,7 +217,8 @@ class Files:
         transaction.execute("delete from file_parts where file = ?", (file_id,))
         transaction.execute("delete from files where id = ?", (file_id,))
 
-    def _parts(self, file_id: str) -> Iterator[bytes]:
+    def parts(self, file_id: str) -> Iterator[bytes]:
+        """Yield the bytes of a file in parts; none if it is gone."""
         # One part at a time, and nobody else has to wait while it is read.
         position = 0
         while True:

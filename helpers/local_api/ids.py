@@ -12,7 +12,7 @@ from typing import Final
 
 _SEED: Final = b"workshop"
 _FAMILY_DIGITS: Final = 18
-_LENGTHS: Final = {"conv": 48, "req": 32, "vs": 32, "vsfb": 32}
+_LENGTHS: Final = {"cfile": 32, "cntr": 48, "conv": 48, "req": 32, "vs": 32, "vsfb": 32}
 _USUAL_LENGTH: Final = 50
 _FILE_LETTERS: Final = 22
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

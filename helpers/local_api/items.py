@@ -38,7 +38,6 @@ _LATER: Final = (
     "item_reference",
     "function_call",
     "function_call_output",
-    "code_interpreter_call",
     "web_search_call",
     "computer_call",
     "computer_call_output",

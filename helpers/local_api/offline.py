@@ -11,12 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from helpers.local_api.code_interpreter_tool import NAME as CODE_INTERPRETER
+from helpers.local_api.code_interpreter_tool import CodeInterpreter
 from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
 from helpers.local_api.file_search_tool import FileSearch
 from helpers.local_api.matching import after_holds, holds, offered, when_holds
 from helpers.local_api.recordings import Exchange, normalised
 from helpers.local_api.search import words
-from helpers.local_api.turns import Refuse, Say, Search, Turn, TurnRequest
+from helpers.local_api.table_description import description_code
+from helpers.local_api.turns import Otherwise, Refuse, Run, Say, Search, Show, Step, Turn, TurnRequest
 from helpers.local_api.vector_stores import Passage
 
 SOURCE: Final = "offline helper"
@@ -37,6 +40,12 @@ _UNUSABLE: Final = (
     "This question is in the recording, but its answer does not fit your files. I am the offline helper of the workshop, "
     "not a model: nothing was sent anywhere."
 )
+_TABLE: Final = "I ran code that describes the table `{name}`. It printed:"
+_NO_LONGER: Final = "The recorded answer expects other output from its code."
+_PRINTED: Final = (
+    "This question is in the recording, but its answer does not fit what the code found in your files. I am the offline "
+    "helper of the workshop, not a model: nothing was sent anywhere. The code printed:"
+)
 _FOUND: Final = "I searched your files for the words of your question. These passages fit best:"
 _NOTHING_FOUND: Final = "I searched your files for the words of your question, and found none of them. The files may use other words."
 _HOW_TO_GO_LIVE: Final = "To ask your own questions, go live: put `OPENAI_API_KEY` in `.env` (or in Colab's secrets) and run `connect()` again."
@@ -47,10 +56,12 @@ class OfflineHelper:
 
     Args:
         file_search: searches the vector stores that a request offers.
+        code_interpreter: knows the tables that code would find.
     """
 
-    def __init__(self, file_search: FileSearch) -> None:
+    def __init__(self, file_search: FileSearch, code_interpreter: CodeInterpreter) -> None:
         self._file_search = file_search
+        self._code_interpreter = code_interpreter
 
     def next_turn(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str = "") -> Turn:
         """Return what the helper does and says.
@@ -65,11 +76,33 @@ class OfflineHelper:
         if request.wants_json:
             # Where JSON is asked for, a sentence would break the reader; a refusal is the honest form.
             return Turn([Refuse(f"{opening}{closing}")], marks)
+        steps: list[Step] = []
+        said = Say(opening)
         query = (request.question or "").strip()[:_LONGEST_QUERY]
-        if FILE_SEARCH not in request.offered_tools or not query:
-            return Turn([Say(f"{opening}{closing}")], marks)
-        passages = self._file_search.passages(request.tools, [query])
-        return Turn([Search([query]), with_passages(opening, passages, closing, query)], marks)
+        if FILE_SEARCH in request.offered_tools and query:
+            passages = self._file_search.passages(request.tools, [query])
+            steps.append(Search([query]))
+            said = with_passages(opening, passages, "", query)
+        table = self._table(request)
+        if table is None:
+            return Turn([*steps, Say(f"{said.text}{closing}", said.annotations)], marks)
+        text = f"{said.text}\n\n{_TABLE.format(name=_as_code(table))}"
+        steps += [Run(description_code(table)), Show(text, closing, said.annotations)]
+        return Turn(steps, marks)
+
+    def _table(self, request: TurnRequest) -> str | None:
+        """Return the table to describe: the one that the question names, else the first; ``None`` without a table."""
+        if CODE_INTERPRETER not in request.offered_tools or request.question is None:
+            return None
+        tables = self._code_interpreter.tables(request.tools, request.items)
+        named = [table for table in tables if table.lower() in request.question.lower()]
+        return next(iter([*named, *tables]), None)
+
+    def otherwise(self, request: TurnRequest, exchanges: Sequence[Exchange]) -> Otherwise:
+        """Return what is said if the code of a recorded answer prints something else than it expects."""
+        _, closing = self._texts(request, exchanges, _NO_LONGER)
+        marks = {"workshop_source": SOURCE, "workshop_note": _NO_LONGER}
+        return Otherwise(Show(_PRINTED, closing, refuses=request.wants_json), marks)
 
     def _texts(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str) -> tuple[str, str]:
         """Return what comes before the passages found, and what comes after them."""

@@ -15,11 +15,21 @@ from typing import Any, Final
 from helpers.local_api import ids
 from helpers.local_api.bodies import Body, new_body, tool_usage, usage
 from helpers.local_api.errors import APIError
-from helpers.local_api.players import PLAYERS, Event, Stage, reasoning
-from helpers.local_api.requests import ResponseRequest
-from helpers.local_api.turns import Search, Step, Think, Turn, step_from_json, step_to_json
+from helpers.local_api.players import PLAYERS, Event, RunCode, Stage, reasoning
+from helpers.local_api.requests import MARKS, ResponseRequest
+from helpers.local_api.turns import (
+    Calls,
+    Run,
+    Search,
+    Step,
+    Think,
+    Turn,
+    step_from_json,
+    step_to_json,
+)
 
 TERMINAL: Final = frozenset({"completed", "failed", "incomplete", "cancelled"})
+_STEPS: Final = ("steps", "otherwise")
 TERMINAL_EVENTS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 
 
@@ -35,6 +45,10 @@ class Script:
         encrypted: whether reasoning items carry ``encrypted_content``.
         obfuscation: whether deltas are padded.
         input_tokens: how many tokens the model read.
+        container_id: where its code runs; empty if there is none.
+        shows_outputs: whether the outputs of code are shown.
+        otherwise: the one step that takes over if code does not print what is expected.
+        other_marks: what is true of the source then.
     """
 
     body: Body
@@ -44,20 +58,32 @@ class Script:
     encrypted: bool
     obfuscation: bool
     input_tokens: int
+    container_id: str = ""
+    shows_outputs: bool = False
+    otherwise: list[Step] = dataclasses.field(default_factory=list)
+    other_marks: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the script as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "steps": [step_to_json(step) for step in self.steps]}
+        for name in _STEPS:
+            fields[name] = [step_to_json(step) for step in fields[name]]
+        return fields
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Script:
         """Return the script that :meth:`to_json` was asked of."""
-        return cls(**{**value, "steps": [step_from_json(step) for step in value["steps"]]})
+        steps = {name: [step_from_json(step) for step in value.get(name, [])] for name in _STEPS}
+        return cls(**{**value, **steps})
 
 
 def write_script(
-    request: ResponseRequest, turn: Turn, response_id: str, created_at: int, input_tokens: int
+    request: ResponseRequest,
+    turn: Turn,
+    response_id: str,
+    created_at: int,
+    input_tokens: int,
+    container_id: str = "",
 ) -> Script:
     """Return the script for a turn that answers a request."""
     # A background stream is not padded unless somebody asks (tests/data/real-streams/background_resume.json).
@@ -70,22 +96,29 @@ def write_script(
         encrypted="reasoning.encrypted_content" in request.include,
         obfuscation=usual if request.obfuscation is None else request.obfuscation,
         input_tokens=input_tokens,
+        container_id=container_id,
+        shows_outputs="code_interpreter_call.outputs" in request.include,
+        otherwise=[turn.otherwise.show] if turn.otherwise else [],
+        other_marks=dict(turn.otherwise.marks) if turn.otherwise else {},
     )
 
 
-def play(script: Script, *, obfuscation: bool | None = None) -> Iterator[Event]:
+def play(
+    script: Script, *, obfuscation: bool | None = None, run_code: RunCode | None = None
+) -> Iterator[Event]:
     """Yield the events of a response, numbered from 0.
 
     Args:
         script: what to play.
         obfuscation: whether to pad the deltas; ``None`` for what the script says.
+        run_code: runs the code of ``run`` steps; what ran before is not run again.
     """
     padded = script.obfuscation if obfuscation is None else obfuscation
-    for number, event in enumerate(_events(script, padded)):
+    for number, event in enumerate(_events(script, padded, run_code)):
         yield {**event, "sequence_number": number}
 
 
-def _events(script: Script, padded: bool) -> Iterator[Event]:
+def _events(script: Script, padded: bool, run_code: RunCode | None) -> Iterator[Event]:
     body = script.body
     stage = Stage(
         response_id=body["id"],
@@ -94,6 +127,9 @@ def _events(script: Script, padded: bool) -> Iterator[Event]:
         shows_encrypted=script.encrypted,
         noise=ids.Noise(body["id"]) if padded else None,
         tokens_left=body["max_output_tokens"],
+        run_code=run_code,
+        container_id=script.container_id,
+        shows_outputs=script.shows_outputs,
     )
     yield {"type": "response.created", "response": body}
     if body["background"]:
@@ -105,13 +141,16 @@ def _events(script: Script, padded: bool) -> Iterator[Event]:
         yield {"type": "response.failed", "response": failed_body(body, "server_error", error.message)}
         return
     status = "incomplete" if stage.is_cut else "completed"
+    if stage.mismatch and script.otherwise:
+        own = {key: value for key, value in body["metadata"].items() if key not in MARKS}
+        body = {**body, "metadata": {**own, **script.other_marks}}
     final: Body = {
         **body,
         "status": status,
         "service_tier": "default",
         "output": stage.output,
         "tool_usage": tool_usage(),
-        "usage": usage(script.input_tokens, stage.output_tokens, stage.reasoning_tokens),
+        "usage": usage(script.input_tokens + stage.tokens_read, stage.output_tokens, stage.reasoning_tokens),
     }
     if stage.is_cut:
         final["incomplete_details"] = {"reason": "max_output_tokens"}
@@ -119,24 +158,36 @@ def _events(script: Script, padded: bool) -> Iterator[Event]:
 
 
 def _items(script: Script, stage: Stage) -> Iterator[Event]:
-    steps = list(script.steps)
+    steps = list(enumerate(script.steps))
     if script.reasons:
         thought = ""
-        if steps and isinstance(steps[0], Think):
-            thought, steps = steps[0].text, steps[1:]
+        if steps and isinstance(steps[0][1], Think):
+            thought, steps = steps[0][1].text, steps[1:]
         yield from reasoning(stage, thought)
-    for index, step in enumerate(steps):
+    while steps:
+        (stage.position, step), *steps = steps
         if isinstance(step, Think) and not script.reasons:
             continue
         if stage.tokens_left == 0:
             stage.is_cut = True
         if stage.is_cut:
             return
-        yield from PLAYERS[type(step)](stage, step, index == len(steps) - 1)
-        # After a hosted tool a model that reasons does so again, before whatever comes next.
-        following = steps[index + 1 : index + 2]
-        if script.reasons and isinstance(step, Search) and following and not isinstance(following[0], Think):
+        yield from PLAYERS[type(step)](stage, step, not steps)
+        if stage.mismatch and isinstance(step, Run):
+            # From here on the recording would tell of something that did not happen.
+            steps = [(-1, each) for each in script.otherwise] or steps
+        if script.reasons and steps and _thinks_between(step, steps[0][1]):
             yield from reasoning(stage, "")
+
+
+def _thinks_between(step: Step, following: Step) -> bool:
+    """Return whether a model that reasons does so between two steps, as live."""
+    if isinstance(following, Think):
+        return False
+    if isinstance(step, Search):
+        return True
+    # After code it reasons before it uses the next tool (tests/data/real-streams/code_interpreter_image.json).
+    return isinstance(step, Run) and isinstance(following, Search | Run | Calls)
 
 
 def failed_body(body: Body, code: str, message: str) -> Body:

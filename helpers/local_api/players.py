@@ -21,6 +21,29 @@ from helpers.local_api.turns import STEP_NAMES, Refuse, Say, Think
 Event = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class CodeRun:
+    """What came of the code of one step. All of it can be kept as JSON.
+
+    Attributes:
+        logs: all that it printed.
+        outputs: images and logs, as the API shows them.
+        files: the id of each file in the folder then, by its path.
+        plots: the ids of the plots that it showed, which are files as well.
+        broken: whether a limit ended it, or its kernel died.
+    """
+
+    logs: str
+    outputs: list[dict[str, str]]
+    files: dict[str, str]
+    plots: list[str]
+    broken: bool = False
+
+
+RunCode = Callable[[str, int, str, str], CodeRun]
+"""Runs code: called with a response's id, the place of the step in it, a container's id, and the code."""
+
+
 @dataclass
 class Stage:
     """Where a response is being made: what players need to know, and the items that they have made so far.
@@ -32,6 +55,15 @@ class Stage:
         shows_encrypted: whether reasoning items carry ``encrypted_content``.
         noise: pads the deltas; ``None`` for none.
         tokens_left: how many output tokens may still be made; ``None`` for no limit.
+        run_code: runs code in the container ``container_id``.
+        shows_outputs: whether the outputs of code are shown in the items.
+        position: which of the response's steps is played.
+        printed: what the last code printed.
+        found: what was found in the output of code, by name.
+        files: the files of the container after the last code, path to id.
+        plots: plots that no message has mentioned yet.
+        mismatch: whether the last code did not print what its step expects.
+        tokens_read: how many further tokens the model read on the way.
     """
 
     response_id: str
@@ -40,6 +72,16 @@ class Stage:
     shows_encrypted: bool = False
     noise: ids.Noise | None = None
     tokens_left: int | None = None
+    run_code: RunCode | None = None
+    container_id: str = ""
+    shows_outputs: bool = False
+    position: int = 0
+    printed: str = ""
+    found: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    plots: list[str] = field(default_factory=list)
+    mismatch: bool = False
+    tokens_read: int = 0
     output: list[dict[str, Any]] = field(default_factory=list)
     output_tokens: int = 0
     reasoning_tokens: int = 0
@@ -109,13 +151,29 @@ def _think(stage: Stage, step: Think, is_last: bool) -> Iterator[Event]:
     return reasoning(stage, step.text)
 
 
-def _say(stage: Stage, step: Say, is_last: bool) -> Iterator[Event]:
+def message(
+    stage: Stage,
+    text: str,
+    is_last: bool,
+    annotations: Sequence[dict[str, Any]] = (),
+    closing: Sequence[dict[str, Any]] = (),
+) -> Iterator[Event]:
+    """Play a message: ``annotations`` at their places, ``closing`` ones after the last delta, both as live."""
     extra: dict[str, Any] = {"annotations": [], "logprobs": []}
-    return _message(stage, step.text, is_last, "output_text", "text", extra, step.annotations)
+    return _message(stage, text, is_last, "output_text", "text", extra, annotations, closing)
+
+
+def refusal(stage: Stage, text: str, is_last: bool) -> Iterator[Event]:
+    """Play a refusal."""
+    return _message(stage, text, is_last, "refusal", "refusal", {})
+
+
+def _say(stage: Stage, step: Say, is_last: bool) -> Iterator[Event]:
+    return message(stage, step.text, is_last, step.annotations)
 
 
 def _refuse(stage: Stage, step: Refuse, is_last: bool) -> Iterator[Event]:
-    return _message(stage, step.text, is_last, "refusal", "refusal", {})
+    return refusal(stage, step.text, is_last)
 
 
 def _message(
@@ -126,10 +184,12 @@ def _message(
     field_name: str,
     extra: dict[str, Any],
     annotations: Sequence[dict[str, Any]] = (),
+    closing: Sequence[dict[str, Any]] = (),
 ) -> Iterator[Event]:
     text = stage.spend(text)
     # An annotation belongs to what was written before it.
     annotations = [each for each in annotations if each["index"] <= len(text)]
+    closing = [each for each in closing if each["end_index"] <= len(text)]
     phase = {"phase": "final_answer" if is_last else "commentary"} if stage.shows_phase else {}
     item = stage.new_item("msg", type="message", status="in_progress", content=[], **phase, role="assistant")
     # Only texts carry logprobs, in the part and in each event about it.
@@ -148,6 +208,9 @@ def _message(
         start = end
         if annotation is not None:
             yield about(f"{kind}.annotation.added", annotation_index=number, annotation=annotation)
+    for number, annotation in enumerate(closing, len(annotations)):
+        yield about(f"{kind}.annotation.added", annotation_index=number, annotation=annotation)
+    annotations = [*annotations, *closing]
     part = {"type": kind, field_name: text, **extra}
     if annotations:
         part["annotations"] = annotations

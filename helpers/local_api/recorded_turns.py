@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from helpers.local_api.citing import PLACEHOLDER
+from helpers.local_api.code_interpreter_tool import CodeInterpreter
 from helpers.local_api.errors import APIError
 from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
 from helpers.local_api.file_search_tool import FileSearch
 from helpers.local_api.matching import TieError, best, remaining_steps
 from helpers.local_api.offline import OfflineHelper
 from helpers.local_api.recordings import Exchange, Library
-from helpers.local_api.turns import Calls, Refuse, Say, Step, Turn, TurnRequest
+from helpers.local_api.turns import Calls, Refuse, Run, Say, Step, Turn, TurnRequest
 from helpers.local_api.yaml_nodes import first_lines
 
 _SHOWN_QUESTION: Final = 300
 _LONGEST_MARK: Final = 512
+_OTHER_OUTPUT: Final = "The code of the recorded answer did not print what its `prints` expects."
 
 
 class RecordedTurns:
@@ -31,13 +34,21 @@ class RecordedTurns:
     Args:
         folder: where the recordings are.
         file_search: searches the vector stores that a request offers.
+        code_interpreter: knows the tables that code would find.
         strict: refuse, instead of marking, whatever is not exactly as recorded (for tests).
     """
 
-    def __init__(self, folder: Path, file_search: FileSearch, *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        file_search: FileSearch,
+        code_interpreter: CodeInterpreter,
+        *,
+        strict: bool = False,
+    ) -> None:
         self._library = Library(folder)
         self._file_search = file_search
-        self._helper = OfflineHelper(file_search)
+        self._helper = OfflineHelper(file_search, code_interpreter)
         self._strict = strict
 
     def next_turn(self, request: TurnRequest) -> Turn:
@@ -74,7 +85,14 @@ class RecordedTurns:
         note = note_for(exchange, request)
         if note and self._strict:
             raise self._refused(request, note)
-        return Turn(steps, _marks(exchange, note))
+        if not any(isinstance(step, Run) and step.prints for step in steps):
+            return Turn(steps, _marks(exchange, note))
+        return Turn(
+            steps,
+            _marks(exchange, note),
+            otherwise=self._helper.otherwise(request, exchanges),
+            refusal=self._refused(request, _OTHER_OUTPUT).message if self._strict else "",
+        )
 
     def _refused(self, request: TurnRequest, why: str) -> APIError:
         question = (request.question or "")[:_SHOWN_QUESTION]
@@ -125,7 +143,8 @@ def _answers_json(steps: Sequence[Step]) -> bool:
     for step in steps:
         if isinstance(step, Say):
             try:
-                json.loads(step.text)
+                # A number from code stands there later.
+                json.loads(PLACEHOLDER.sub("0", step.text))
             except ValueError:
                 return False
     return any(isinstance(step, Say | Refuse | Calls) for step in steps)

@@ -7,6 +7,7 @@ question (``matching.py``).
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import os
 import re
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from helpers.local_api.citing import citations, mistakes
+from helpers.local_api.citing import CODE, PLACEHOLDER, citations, mistakes
 from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search, Step, Think
 from helpers.local_api.yaml_nodes import Node, Problem, Reader
 
@@ -35,8 +36,8 @@ _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "call": ("call", "with"),
 }
 _ALL_STEP_KEYS: Final = tuple(dict.fromkeys(key for keys in _STEP_KEYS.values() for key in keys))
-_PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}(?!\})")
-_CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_SANDBOX_LINK: Final = re.compile(r"\]\(sandbox:/mnt/data/[^)\n]+\)")
+_OTHER_LINK: Final = re.compile(r"\]\((?:sandbox:(?!/mnt/data/[^)])|/?mnt/data/)[^)\n]*\)")
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,17 @@ def _check_citations(reader: Reader, node: Node, steps: Sequence[Step], tools: S
     for step in steps:
         if not isinstance(step, Say):
             continue
+        prose = CODE.sub("", step.text)
+        if _SANDBOX_LINK.search(prose) and "code_interpreter" not in tools:
+            reader.problem(
+                node.line,
+                "this exchange links to a file that code writes, so it needs `tools: [code_interpreter]`.",
+            )
+        for found in _OTHER_LINK.finditer(prose):
+            reader.problem(
+                node.line,
+                f"{found[0]} leads nowhere. Link to a file that code wrote as [name](sandbox:/mnt/data/name).",
+            )
         if "file_search" in tools:
             for mistake in mistakes(step.text):
                 reader.problem(node.line, mistake)
@@ -303,6 +315,7 @@ def _read_step(reader: Reader, node: Node) -> Step | None:
     if text is None:
         return None
     if kind == "run":
+        _check_code(reader, value, text)
         return Run(text, _read_pattern(reader, fields["prints"]) if "prints" in fields else None)
     if kind == "say":
         return Say(text)
@@ -329,6 +342,19 @@ def _read_call(reader: Reader, node: Node) -> Call | None:
     return Call(name, arguments) if name else None
 
 
+def _check_code(reader: Reader, node: Node, code: str) -> None:
+    try:
+        ast.parse(code)
+    except SyntaxError as error:
+        # The text of a block begins on the line after its `|`.
+        where = f", line {error.lineno} of the code" if error.lineno else ""
+        reader.problem(
+            node.line, f"run is not Python ({error.msg}{where}). Write `run: |` and the code below it."
+        )
+    except (ValueError, RecursionError, MemoryError) as error:
+        reader.problem(node.line, f"run is not Python ({error}).")
+
+
 def _read_pattern(reader: Reader, node: Node) -> str | None:
     pattern = reader.text(node, "prints")
     if pattern is None:
@@ -350,7 +376,7 @@ def _check_placeholders(
     # Without a pattern nothing is replaced, so braces are only braces: JSON, code, formulas.
     if not any(isinstance(step, Run) and step.prints for step in before):
         return
-    for found in _PLACEHOLDER.finditer(_CODE.sub("", text)):
+    for found in PLACEHOLDER.finditer(CODE.sub("", text)):
         if found[1] not in names:
             known = ", ".join(f"{{{name}}}" for name in sorted(names)) or "none"
             reader.problem(

@@ -7,6 +7,8 @@ choosing the model's turn (a ``TurnSource``) and making the events (``playback.p
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import gc
 from collections import deque
@@ -16,6 +18,7 @@ from typing import Final
 from helpers.local_api import ids
 from helpers.local_api.bodies import Body, count_input
 from helpers.local_api.checks import Query, page_body
+from helpers.local_api.code_interpreter_tool import CodeInterpreter, found_groups
 from helpers.local_api.conversations import existing
 from helpers.local_api.errors import APIError, invalid, not_found, shown
 from helpers.local_api.file_search_tool import INCLUDE, FileSearch
@@ -31,12 +34,57 @@ from helpers.local_api.requests import (
 )
 from helpers.local_api.state import State, StoredResponse, Transaction
 from helpers.local_api.tokens import CONTEXT_TOKENS, estimate
-from helpers.local_api.turns import TurnRequest, TurnSource
+from helpers.local_api.turns import Run, Turn, TurnRequest, TurnSource
 
 _STREAMABLE_S: Final = 300.0
 """How long a background response can be streamed again, as live (https://github.com/openai/openai-python/issues/2828)."""
+_SHOWN_OUTPUT: Final = 1_000
 _PATIENCE: Final = 3
 """After so many requests that found a conversation busy with a stream that nobody reads, the stream ends by itself."""
+
+
+_given_up: contextvars.ContextVar[list[Callable[[], None]] | None] = contextvars.ContextVar(
+    "_given_up", default=None
+)
+
+
+class Waiting:
+    """Somebody's waiting for an answer that another thread makes; :meth:`give_up` ends what is made.
+
+    Example:
+        >>> with Waiting() as waiting:
+        ...     ...  # hand the request to a thread, in a copy of this context
+        >>> waiting.give_up()
+    """
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Waiting:
+        self._token = _given_up.set(self._callbacks)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _given_up.reset(self._token)
+
+    def give_up(self) -> None:
+        """Tell whoever works on the answer that nobody waits for it any more."""
+        for callback in list(self._callbacks):
+            callback()
+
+
+@contextlib.contextmanager
+def giving_up(callback: Callable[[], None]) -> Iterator[None]:
+    """Call ``callback`` if whoever waits for this request gives up while the block runs."""
+    callbacks = _given_up.get()
+    if callbacks is None:
+        yield
+        return
+    callbacks.append(callback)
+    try:
+        yield
+    finally:
+        callbacks.remove(callback)
 
 
 class Reading:
@@ -45,7 +93,15 @@ class Reading:
     Closing it, or forgetting it, before its end tells the response that nobody listens.
     """
 
-    def __init__(self, events: Iterator[Event], on_abandon: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        events: Iterator[Event],
+        on_abandon: Callable[[], None] | None = None,
+        *,
+        runs_first: bool = False,
+    ) -> None:
+        self.runs_first = runs_first
+        """Whether code may have to run before the first event, because what came before it is not sent again."""
         self._events = events
         self._on_abandon = on_abandon
 
@@ -89,6 +145,7 @@ class Responses:
         models: the models that there are.
         clock: gives the time in seconds since 1970.
         file_search: searches the vector stores.
+        code_interpreter: runs code.
     """
 
     def __init__(
@@ -98,8 +155,10 @@ class Responses:
         models: Models,
         clock: Callable[[], float],
         file_search: FileSearch,
+        code_interpreter: CodeInterpreter,
     ) -> None:
         self._file_search = file_search
+        self._code = code_interpreter
         self._state = state
         self._source = source
         self._models = models
@@ -115,6 +174,7 @@ class Responses:
         context = self._context(request)
         items = _within_window(request, [*context, *request.input_items])
         self._file_search.check(request.tools)
+        self._code.check(request.tools, request.input_items)
         turn = self._source.next_turn(
             TurnRequest(
                 items=items,
@@ -130,6 +190,9 @@ class Responses:
         turn, tokens_found = self._file_search.carry_out(
             turn, request.tools, show_results=INCLUDE in request.include
         )
+        container_id = ""
+        if any(isinstance(step, Run) for step in turn.steps):
+            container_id = self._code.container(request.tools, items).id
         with self._state.transaction() as transaction:
             # Somebody else may have begun since the context was read.
             context_end = _free_conversation(transaction, request)
@@ -137,7 +200,8 @@ class Responses:
             for index, item in enumerate(request.input_items):
                 item["id"] = ids.within(response_id, item["id"], f"input {index}")
             tokens_read = count_input(request, items) + tokens_found
-            script = write_script(request, turn, response_id, int(self._clock()), tokens_read)
+            created_at = int(self._clock())
+            script = write_script(request, turn, response_id, created_at, tokens_read, container_id)
             transaction.add_response(
                 StoredResponse(
                     id=response_id,
@@ -158,12 +222,18 @@ class Responses:
             if not request.background:
                 # Before the end of the transaction, so that it is never in progress and unknown.
                 self._live[response_id] = _Live()
+        if turn.refusal:
+            self._refuse_other_output(turn, script)
         if request.background:
             return Reading(self._background(script, -1, None)) if request.stream else script.body
         reading = self._foreground(script)
         if request.stream:
             return reading
-        last = deque(reading, maxlen=1)
+        with giving_up(reading.close):
+            last = deque(reading, maxlen=1)
+        if last[0]["type"] not in TERMINAL_EVENTS:
+            # Somebody gave up waiting or closed the API meanwhile.
+            raise invalid("The response was cancelled before it was complete.")
         finished: Body = last[0]["response"]
         return {**finished, "billing": {"payer": "developer"}}
 
@@ -186,6 +256,7 @@ class Responses:
         with self._state.transaction() as transaction:
             _cancel(transaction, response_id)
             now = transaction.response(response_id)
+        self._code.interrupt(response_id)
         return response.body if now is None else now.body
 
     def delete(self, response_id: str) -> Body:
@@ -193,6 +264,7 @@ class Responses:
         self._visible(response_id)
         with self._state.transaction() as transaction:
             transaction.delete_response(response_id)
+            self._code.forget(transaction, response_id)
         self._live.pop(response_id, None)
         return {"id": response_id, "object": "response", "deleted": True}
 
@@ -216,6 +288,40 @@ class Responses:
             context = _context_items(transaction, request)
         tokens = count_input(request, [*context, *request.input_items])
         return {"object": "response.input_tokens", "input_tokens": tokens}
+
+    @property
+    def code_is_running(self) -> bool:
+        """Whether code runs just now, for any response."""
+        return self._code.busy
+
+    def waits_for_code(self, response_id: str) -> bool:
+        """Return whether asking for a response now would run its code."""
+        with self._state.transaction() as transaction:
+            response = transaction.response(response_id)
+        return response is not None and response.running and bool(response.script.get("container_id"))
+
+    def _refuse_other_output(self, turn: Turn, script: Script) -> None:
+        """Run the code now, and refuse the response if it does not print what is expected (only if strict)."""
+        response_id = script.body["id"]
+        try:
+            for position, step in enumerate(script.steps):
+                if isinstance(step, Run):
+                    run = self._code.run(response_id, position, script.container_id, step.code)
+                    if found_groups(step, run) is None:
+                        printed = run.logs[-_SHOWN_OUTPUT:]
+                        raise APIError(
+                            400,
+                            f"{turn.refusal} It printed: {printed!r}",
+                            kind="workshop_strict",
+                            code="workshop_strict",
+                            retry=False,
+                        )
+        except BaseException:
+            with self._state.transaction() as transaction:
+                transaction.delete_response(response_id)
+                self._code.forget(transaction, response_id)
+            self._live.pop(response_id, None)
+            raise
 
     # -- what a response can see --------------------------------------------------------------------------------
 
@@ -296,7 +402,7 @@ class Responses:
         return response
 
     def _run_to_end(self, response: StoredResponse) -> None:
-        for event in play(Script.from_json(response.script)):
+        for event in play(Script.from_json(response.script), run_code=self._code.run):
             if event["type"] in TERMINAL_EVENTS:
                 self._finish(response.id, event["response"])
 
@@ -308,6 +414,8 @@ class Responses:
         """
         with self._state.transaction() as transaction:
             ended = _end(transaction, response_id, body, int(self._clock()))
+            if transaction.status(response_id) is None:
+                self._code.forget(transaction, response_id)
         self._live.pop(response_id, None)
         return ended
 
@@ -319,7 +427,7 @@ class Responses:
     def _background(self, script: Script, after: int, obfuscation: bool | None) -> Iterator[Event]:
         """Yield the events of a background response that come after a number, and move it on as they are read."""
         response_id = script.body["id"]
-        for event in play(script, obfuscation=obfuscation):
+        for event in play(script, obfuscation=obfuscation, run_code=self._code.run):
             kind = event["type"]
             with self._state.transaction() as transaction:
                 response_status = transaction.status(response_id)
@@ -346,7 +454,8 @@ class Responses:
                 )
         if self._clock() - response.created_at > _STREAMABLE_S:
             raise invalid("This response can no longer be streamed because it is more than 5 minutes old.")
-        return Reading(self._background(Script.from_json(response.script), after, obfuscation))
+        script = Script.from_json(response.script)
+        return Reading(self._background(script, after, obfuscation), runs_first=bool(script.container_id))
 
     # -- abandoned streams --------------------------------------------------------------------------------------
 
@@ -354,6 +463,7 @@ class Responses:
         # The garbage collector may call this at any moment, even inside a transaction of this thread.
         self._live.pop(response_id, None)
         self._abandoned.append(response_id)
+        self._code.interrupt(response_id)
         self.sweep()
 
     def sweep(self) -> None:
@@ -367,9 +477,13 @@ class Responses:
                 except IndexError:
                     return
                 _cancel(transaction, response_id)
+                if transaction.status(response_id) is None:
+                    self._code.forget(transaction, response_id)
 
     def cancel_all(self) -> None:
         """Cancel every stream of this process that is not read to its end, because the API closes."""
+        for response_id in self._live:
+            self._code.interrupt(response_id)
         self._abandoned.extend(self._live)
         self._live.clear()
         self.sweep()
@@ -378,7 +492,7 @@ class Responses:
 def _foreground_events(responses: Responses, script: Script, live: _Live) -> Iterator[Event]:
     # A function and not a method of the reading: a reading that its own generator held would never be collected
     # at once.
-    for event in play(script):
+    for event in play(script, run_code=responses._code.run):
         live.turned_away = 0
         if event["type"] in TERMINAL_EVENTS:
             body = responses._finish(script.body["id"], event["response"])

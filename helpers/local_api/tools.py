@@ -18,7 +18,6 @@ Tool = dict[str, Any]
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Types that OpenAI has (openai 3.54.0, types/responses/tool_param.py) and this API has not built yet.
 _LATER: Final = (
-    "code_interpreter",
     "web_search",
     "web_search_2025_08_26",
     "web_search_preview",

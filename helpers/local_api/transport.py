@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, quote
 import httpx2
 
 from helpers.local_api.app import Answer, App, Call
+from helpers.local_api.code_interpreter_tool import RUNS_NEXT
 from helpers.local_api.multipart import Receiver
 from helpers.local_api.players import Event
-from helpers.local_api.responses import Reading
+from helpers.local_api.responses import Reading, Waiting
 
 _HUMAN_PAUSE_S: Final = 0.025
 
@@ -46,8 +47,18 @@ class EventStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         import anyio
 
+        runs_next = self._reading.runs_first
         try:
-            for event in self._reading:
+            while True:
+                if runs_next:
+                    # Code can take its time, and the event loop stays free meanwhile. Whoever gives up waiting closes
+                    # the reading below, which interrupts the code.
+                    event = await anyio.to_thread.run_sync(next, self._reading, None, abandon_on_cancel=True)
+                else:
+                    event = next(self._reading, None)
+                if event is None:
+                    return
+                runs_next = event["type"] == RUNS_NEXT
                 # Even a pause of nothing lets other streams go on, so that many at once are interleaved.
                 await anyio.sleep(self._pause_s if event["type"].endswith(".delta") else 0)
                 yield frame(event)
@@ -109,8 +120,8 @@ class Transport(httpx2.BaseTransport):
 class AsyncTransport(httpx2.AsyncBaseTransport):
     """Takes the requests of a ``httpx2.AsyncClient`` to the application.
 
-    A request is answered on the event loop: nothing in it waits. A room that makes it wait (for code that runs) has to
-    take it to a thread.
+    A request is answered on the event loop, because nothing in it waits; only one that may wait for code goes to a
+    thread.
     """
 
     def __init__(self, app: Callable[[], App], pause_s: float) -> None:
@@ -131,7 +142,20 @@ class AsyncTransport(httpx2.AsyncBaseTransport):
                     if not upload.wants_more:
                         break
                     upload.feed(chunk)
-        return _response(request, app.handle(_call(request, upload)), self._pause_s)
+        call = _call(request, upload)
+        answer = await _in_thread(app, call) if app.is_slow(call) else app.handle(call)
+        return _response(request, answer, self._pause_s)
+
+
+async def _in_thread(app: App, call: Call) -> Answer:
+    import anyio
+
+    with Waiting() as waiting:
+        try:
+            return await anyio.to_thread.run_sync(app.handle, call, abandon_on_cancel=True)
+        except anyio.get_cancelled_exc_class():
+            waiting.give_up()
+            raise
 
 
 def pause_for(pace: str) -> float:

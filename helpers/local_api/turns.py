@@ -68,7 +68,20 @@ class Calls:
     calls: list[Call]
 
 
-Step = Say | Refuse | Think | Search | Run | Calls
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The offline helper shows what code printed, between two texts of its own. No recording says this.
+
+    ``annotations`` belong to the opening; with ``refuses`` it is a refusal without the output.
+    """
+
+    opening: str
+    closing: str
+    annotations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    refuses: bool = False
+
+
+Step = Say | Refuse | Think | Search | Run | Calls | Show
 
 STEP_NAMES: Final[Mapping[type[Any], str]] = {
     Say: "say",
@@ -77,6 +90,7 @@ STEP_NAMES: Final[Mapping[type[Any], str]] = {
     Search: "search",
     Run: "run",
     Calls: "call",
+    Show: "show",
 }
 _STEP_TYPES: Final[Mapping[str, type[Any]]] = {name: kind for kind, name in STEP_NAMES.items()}
 
@@ -162,6 +176,14 @@ def _is_user_message(item: Item) -> bool:
     return item.get("type") == "message" and item.get("role") == "user"
 
 
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """What the offline helper says where a recording no longer fits, and the marks that are true then."""
+
+    show: Show
+    marks: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Turn:
     """What a model does, and where it comes from.
@@ -170,10 +192,14 @@ class Turn:
         steps: in order. A turn ends where a function call waits for its output.
         marks: what is said about the source in ``response.metadata``: ``workshop_source`` and its companions. Empty
             for a real model.
+        otherwise: what is said instead of the rest, if code does not print what a step expects.
+        refusal: why the response is refused in that case; empty if ``otherwise`` is said.
     """
 
     steps: Sequence[Step]
     marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    otherwise: Otherwise | None = None
+    refusal: str = ""
 
 
 class TurnSource(Protocol):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from helpers.local_api.__main__ import main
+from helpers.local_api.citing import PLACEHOLDER
 from helpers.local_api.recordings import (
-    _PLACEHOLDER,
     RecordedWith,
     Source,
     normalised,
@@ -241,6 +241,24 @@ WRONG = [
         8,
         "{los} is not a named group of an earlier `prints` (there: {loss})",
     ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [code_interpreter]\n    steps:\n      - run: |\n          a = 1\n          b = (\n"
+        + "      - say: b\n",
+        6,
+        "run is not Python ('(' was never closed, line 2 of the code)",
+    ),
+    (
+        HEAD + "  - ask: Hi\n    steps:\n      - say: '[a](sandbox:/mnt/data/a.csv)'\n",
+        3,
+        "links to a file that code writes, so it needs `tools: [code_interpreter]`",
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [code_interpreter]\n    steps:\n      - say: '[a](/mnt/data/a.csv)'\n",
+        3,
+        "](/mnt/data/a.csv) leads nowhere. Link to a file that code wrote as [name](sandbox:/mnt/data/name).",
+    ),
     (HEAD + "\t- ask: Hi\n", 3, "indented with a tab. Use spaces"),
     (HEAD + "  - ask: Hi\n" + SAY + "---\nsource: authored\n", 7, "a second document begins here"),
     (HEAD + "  - ask: 'Hi\n", 4, "this is not YAML"),
@@ -287,7 +305,7 @@ def test_all_problems_of_a_file_are_told_at_once():
 def test_braces_are_only_placeholders_where_something_prints():
     text = HEAD + "  - ask: Hi\n    steps:\n      - say: 'f\"{x}\" and {name} and {{a}}'\n"
     assert good(text)[0].steps == (Say('f"{x}" and {name} and {{a}}'),)
-    assert _PLACEHOLDER.findall('{loss} {"a": 1} {{no}} \\frac{no} x{no} ${no} {step}.') == ["loss", "step"]
+    assert PLACEHOLDER.findall('{loss} {"a": 1} {{no}} \\frac{no} x{no} ${no} {step}.') == ["loss", "step"]
 
 
 def test_windows_files_and_a_byte_order_mark_are_fine():

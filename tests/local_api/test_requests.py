@@ -149,7 +149,6 @@ def test_a_wrong_request_is_refused_with_400(raw, extra, param, code, words):
 
 
 NOT_BUILT = [
-    {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
     {"tools": [{"type": "web_search"}]},
     {"tools": [FUNCTION], "tool_choice": "required"},
     {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "count"}},

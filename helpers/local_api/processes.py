@@ -1,0 +1,166 @@
+"""Processes of this machine: starting one that outlives its thread, finding what it started, ending all of it.
+
+Here live the thread that starts processes, the walk through ``/proc``, and the end of a whole tree of processes. Not
+here: what runs in them (``kernel_process.py``) and what they may see (``bubblewrap.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+
+_SECONDS_TO_DIE: Final = 5.0
+
+
+class _Starter:
+    """One thread that starts processes and never ends.
+
+    Linux ends a child that asked to die with its parent as soon as the *thread* that started it ends. A sandbox that
+    a thread pool started would be gone with the pool.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._process = 0
+
+    def __call__(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if (
+                self._process != os.getpid()
+            ):  # first use, or the first one after a fork, which takes no threads along
+                self._queue = queue.SimpleQueue()
+                threading.Thread(target=self._work, args=(self._queue,), daemon=True, name="starter").start()
+                self._process = os.getpid()
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._queue.put((future, start))
+        return future.result()
+
+    @staticmethod
+    def _work(tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+        while True:
+            future, start = tasks.get()
+            try:
+                future.set_result(start())
+            except BaseException as error:  # noqa: BLE001 - it is raised in the thread that asked
+                future.set_exception(error)
+            del future, start
+
+
+_start: Final = _Starter()
+
+
+def start(
+    command: Sequence[str], *, folder: Path, environment: dict[str, str], errors: Path
+) -> subprocess.Popen[bytes]:
+    """Start a program in a group of its own; what it writes to stderr goes to the file ``errors``.
+
+    Its standard input is a pipe on which nothing is ever written: it closes when this process ends.
+    """
+
+    def starting() -> subprocess.Popen[bytes]:
+        with errors.open("wb") as stderr:
+            return subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    return _start(starting)
+
+
+def below(*pids: int) -> list[int]:
+    """Return the processes that ``pids`` started, and those that these started. Empty where there is no ``/proc``."""
+    children: dict[int, list[int]] = {}
+    try:
+        entries = os.listdir("/proc") if sys.platform == "linux" else []
+    except OSError:
+        entries = []
+    for name in entries:
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                # The name of the program stands in brackets and may hold spaces and brackets itself.
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):  # it ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found: list[int] = []
+    todo = list(pids)
+    while todo:
+        for child in children.pop(todo.pop(), ()):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def resident_bytes(pids: Sequence[int]) -> int:
+    """Return how much memory the processes hold for themselves, together.
+
+    Pages shared with files are not counted; those that a fork shares with its parent count once for each of them.
+    """
+    pages = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", "rb") as file:
+                fields = file.read().split()
+        except OSError:  # it ended meanwhile
+            continue
+        pages += int(fields[1]) - int(fields[2])
+    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
+def fair_bytes(pids: Sequence[int]) -> int:
+    """Return how much memory the processes hold together, each shared page counted once. Slower, so for doubt only."""
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss_Anon:"))
+        except OSError:  # it ended meanwhile, or may not be looked at
+            continue
+    return total
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that ``start`` returned and everything below it, and wait until it is gone."""
+    # First of all: when the process is gone, nothing says any more what it had started.
+    tree = below(process.pid) if process.poll() is None else []
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    if sys.platform == "win32":
+        if process.poll() is None:
+            subprocess.run(
+                ["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False
+            )
+            process.kill()
+        process.wait()
+        return
+    # The group first, in one step: a program that starts others all the time is in it as a whole.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    last = time.monotonic() + _SECONDS_TO_DIE
+    # What left the group: stopped where it is found, looked for again until nothing new comes.
+    while tree and time.monotonic() < last:
+        newer = below(*tree)
+        for pid in tree:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        tree = list(set(newer).difference(tree))
+    process.wait()
