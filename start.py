@@ -1764,11 +1764,11 @@ def check_extras(project: Project) -> Iterator[Finding]:
         )
     if LINUX:
         if shutil.which("bwrap"):
-            yield Finding(OK, "bubblewrap is there: notebook 3 will run code inside it")
+            yield Finding(OK, "bubblewrap is there: recorded code runs inside it (notebook 3)")
         else:
             yield Finding(
                 NOTE,
-                "no bubblewrap: notebook 3 will run code without a sandbox (Debian: apt-get install bubblewrap)",
+                "no bubblewrap: recorded code (notebook 3) runs without a sandbox (Debian: apt-get install bubblewrap)",
             )
     for name, group in missing_groups(project).items():
         yield Finding(NOTE, f"for developers: the {name} tests cannot run here ({group.why})")
