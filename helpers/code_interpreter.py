@@ -23,6 +23,7 @@ from helpers.containers import container_problem
 from helpers.diagrams import plain
 from helpers.downloads import DownloadReport, GeneratedFile, download_files, files_made_in
 from helpers.errors import ConfigurationError, explain
+from helpers.fields import at
 from helpers.handlers import ImageFile, Text, TextHandler, ToolCallDelta
 from helpers.rendering import Block, MarkdownRenderer, Renderer, plain_text, safe_markdown
 
@@ -383,32 +384,32 @@ class CodeInterpreterHandler(TextHandler):
     def on_event(self, event: Any) -> None:
         """Note when the run began; show the calls of a response that came without the events of its calls."""
         super().on_event(event)
-        response = _at(event, "response")
+        response = at(event, "response")
         state = self._code_state()
         if state.began_at is None:
-            created = _at(response, "created_at")
+            created = at(response, "created_at")
             state.began_at = float(created) if isinstance(created, int | float) else None
-        if _at(event, "type") not in _ENDINGS:
+        if at(event, "type") not in _ENDINGS:
             return
-        output = _at(response, "output")
+        output = at(response, "output")
         for number, item in enumerate(output if isinstance(output, list) else ()):
-            if _at(item, "type") == "code_interpreter_call":
-                key = self._call_key(_at(item, "id") or f"output {number}")
+            if at(item, "type") == "code_interpreter_call":
+                key = self._call_key(at(item, "id") or f"output {number}")
                 known = state.calls.get(key)
                 if known is None or known.status in _RUNNING:
                     self._show_done(key, item)
                     for url in list(state.image_urls.get(key, ())):
                         self.on_image_file_done(
-                            ImageFile(url=url, item_id=_at(item, "id") or f"output {number}")
+                            ImageFile(url=url, item_id=at(item, "id") or f"output {number}")
                         )
 
     def on_tool_call_created(self, tool_call: Any) -> None:
         """Note the call; its code comes in pieces."""
         super().on_tool_call_created(tool_call)
-        if _at(tool_call, "type") == "code_interpreter_call":
+        if at(tool_call, "type") == "code_interpreter_call":
             key = self._call_key(self._item_name(tool_call))
             call = CodeCall(
-                _code_in(tool_call), status="in_progress", container_id=_at(tool_call, "container_id") or ""
+                _code_in(tool_call), status="in_progress", container_id=at(tool_call, "container_id") or ""
             )
             self._code_state().calls.setdefault(key, call)
             if call.code:
@@ -423,7 +424,7 @@ class CodeInterpreterHandler(TextHandler):
     def on_tool_call_done(self, tool_call: Any) -> None:
         """Show the complete code, and what it printed."""
         super().on_tool_call_done(tool_call)
-        if _at(tool_call, "type") == "code_interpreter_call":
+        if at(tool_call, "type") == "code_interpreter_call":
             self._show_done(self._call_key(self._item_name(tool_call)), tool_call)
 
     def on_image_file_done(self, image_file: ImageFile) -> None:
@@ -466,7 +467,7 @@ class CodeInterpreterHandler(TextHandler):
         return self._code
 
     def _item_name(self, tool_call: Any) -> str:
-        return _at(tool_call, "id") or f"output {_at(self.current_event, 'output_index') or 0}"
+        return at(tool_call, "id") or f"output {at(self.current_event, 'output_index') or 0}"
 
     def _call_key(self, item_name: str) -> str:
         # Some servers give no ids; the place of an item in its response names it as well.
@@ -487,20 +488,20 @@ class CodeInterpreterHandler(TextHandler):
     def _show_done(self, key: str, item: Any) -> None:
         state = self._code_state()
         code = _code_in(item)
-        outputs = _at(item, "outputs")
+        outputs = at(item, "outputs")
         listed = outputs if isinstance(outputs, list) else []
-        urls = [_at(output, "url") or "" for output in listed if _at(output, "type") == "image"]
-        logs = "\n".join(_at(output, "logs") or "" for output in listed if _at(output, "type") == "logs")
+        urls = [at(output, "url") or "" for output in listed if at(output, "type") == "image"]
+        logs = "\n".join(at(output, "logs") or "" for output in listed if at(output, "type") == "logs")
         images = tuple(
             image_in(url, described(code, number, len(urls))) for number, url in enumerate(urls, start=1)
         )
-        status = _at(item, "status")
+        status = at(item, "status")
         call = CodeCall(
             code=code or (state.calls[key].code if key in state.calls else ""),
             logs=logs if isinstance(outputs, list) else None,
             images=images,
             status=status if isinstance(status, str) and status not in _RUNNING else "completed",
-            container_id=_at(item, "container_id") or "",
+            container_id=at(item, "container_id") or "",
         )
         state.calls[key] = call
         state.image_urls[key] = urls
@@ -549,7 +550,7 @@ class CodeInterpreterHandler(TextHandler):
         state.downloads = report
         if self.renderer.mode == "markdown":
             for text in self.texts:
-                if any(report.path_of(_at(one, "file_id") or "") for one in text.annotations):
+                if any(report.path_of(at(one, "file_id") or "") for one in text.annotations):
                     self.text_block(text).done(self.shown_text(text))
         if report.rows or report.notes:
             summary = report.summary()
@@ -576,8 +577,8 @@ def with_local_paths(text: str, annotations: list[Any], report: DownloadReport) 
     spans: dict[tuple[int, int], str] = {}
     rows = {(row.source.container_id, row.source.file_id): row for row in report.rows}
     for annotation in annotations:
-        row = rows.get((_at(annotation, "container_id"), _at(annotation, "file_id")))
-        start, end = _at(annotation, "start_index"), _at(annotation, "end_index")
+        row = rows.get((at(annotation, "container_id"), at(annotation, "file_id")))
+        start, end = at(annotation, "start_index"), at(annotation, "end_index")
         if row is None or row.path is None or not isinstance(start, int) or not isinstance(end, int):
             continue
         # A plot is cited with 0 to 0; and a place that holds something else is not ours to change.
@@ -597,8 +598,8 @@ def with_local_paths(text: str, annotations: list[Any], report: DownloadReport) 
 def _moved(annotation: Any, changes: list[tuple[int, int, int]]) -> Any:
     moved: dict[str, int] = {}
     for name in ("index", "start_index", "end_index"):
-        place = _at(annotation, name)
-        if not isinstance(place, int) or _at(annotation, "type") == "file_path":
+        place = at(annotation, name)
+        if not isinstance(place, int) or at(annotation, "type") == "file_path":
             continue
         shift = 0
         for start, end, length in changes:
@@ -659,9 +660,5 @@ def _with_markdown(image: CodeImage) -> dict[str, str]:
 
 
 def _code_in(item: Any) -> str:
-    code = _at(item, "code")
+    code = at(item, "code")
     return code.replace("\r\n", "\n") if isinstance(code, str) else ""
-
-
-def _at(thing: object, name: str) -> Any:
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)

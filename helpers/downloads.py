@@ -22,6 +22,7 @@ import openai
 
 from helpers.diagrams import plain
 from helpers.errors import ConfigurationError, explain, redact
+from helpers.fields import at, text_at
 from helpers.tables import Column, Table, size_text
 
 __all__ = [
@@ -161,12 +162,12 @@ def files_made_in(source: Any) -> list[GeneratedFile]:
     for item in _items_of(source):
         for part in _list_at(item, "content"):
             for annotation in _list_at(part, "annotations"):
-                if _at(annotation, "type") != "container_file_citation":
+                if at(annotation, "type") != "container_file_citation":
                     continue
                 made = GeneratedFile(
-                    _text_at(annotation, "filename"),
-                    _text_at(annotation, "file_id"),
-                    _text_at(annotation, "container_id"),
+                    text_at(annotation, "filename"),
+                    text_at(annotation, "file_id"),
+                    text_at(annotation, "container_id"),
                 )
                 found.setdefault((made.container_id, made.file_id), made)
     return [made for made in found.values() if made.file_id and made.container_id]
@@ -235,8 +236,8 @@ def _listed(client: openai.OpenAI, container_id: str, since: float) -> tuple[lis
     try:
         for entry in client.containers.files.list(container_id, limit=100, order="asc"):
             # A server may leave things out, and this runs at the end of an answer, which must not be lost.
-            if _at(entry, "source") == "assistant" and (_at(entry, "created_at") or 0) >= since:
-                found.append(GeneratedFile(_base_name(_text_at(entry, "path")), entry.id, container_id))
+            if at(entry, "source") == "assistant" and (at(entry, "created_at") or 0) >= since:
+                found.append(GeneratedFile(_base_name(text_at(entry, "path")), entry.id, container_id))
             if len(found) == _MOST_LISTED:
                 return (
                     found,
@@ -430,7 +431,7 @@ def _make_folder(folder: Path) -> None:
 def _check_source(source: Any) -> None:
     things = list(source) if isinstance(source, list | tuple) else [source]
     for thing in things:
-        known = any(_at(thing, name) is not None for name in ("handler", "output_items", "output", "type"))
+        known = any(at(thing, name) is not None for name in ("handler", "output_items", "output", "type"))
         if not known or isinstance(thing, type):
             raise ConfigurationError(
                 f"download_files takes a run or a response as its second argument, not a {type(thing).__name__}. "
@@ -440,31 +441,31 @@ def _check_source(source: Any) -> None:
 
 def _items_of(source: Any) -> Iterator[Any]:
     for thing in source if isinstance(source, list | tuple) else [source]:
-        handler = _at(thing, "handler")
-        items = _at(thing if handler is None else handler, "output_items")
+        handler = at(thing, "handler")
+        items = at(thing if handler is None else handler, "output_items")
         if isinstance(items, list):
             yield from items
-        elif isinstance(_at(thing, "output"), list):
-            yield from _at(thing, "output")
+        elif isinstance(at(thing, "output"), list):
+            yield from at(thing, "output")
         else:
             yield thing
 
 
 def _containers_of(source: Any) -> list[str]:
-    calls = (item for item in _items_of(source) if _at(item, "type") == "code_interpreter_call")
-    return [one for one in dict.fromkeys(_text_at(call, "container_id") for call in calls) if one]
+    calls = (item for item in _items_of(source) if at(item, "type") == "code_interpreter_call")
+    return [one for one in dict.fromkeys(text_at(call, "container_id") for call in calls) if one]
 
 
 def _begin_of(source: Any) -> float:
     """Return when the run began, in Unix seconds by the service's clock; 0 if that is not known."""
     begins = []
     for thing in source if isinstance(source, list | tuple) else [source]:
-        handler = _at(thing, "handler")
+        handler = at(thing, "handler")
         followed = thing if handler is None else handler
-        begin = _at(followed, "began_at")  # a CodeInterpreterHandler knows the first of several responses
+        begin = at(followed, "began_at")  # a CodeInterpreterHandler knows the first of several responses
         if begin is None:
-            response = _at(followed, "current_run")
-            begin = _at(thing if response is None else response, "created_at")
+            response = at(followed, "current_run")
+            begin = at(thing if response is None else response, "created_at")
         begins.append(float(begin) if isinstance(begin, int | float) else 0.0)
     # The service counts in whole seconds.
     return float(int(min(begins, default=0.0)))
@@ -482,15 +483,6 @@ def _synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
     )
 
 
-def _at(thing: object, name: str) -> Any:
-    return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
-
-
-def _text_at(thing: object, name: str) -> str:
-    value = _at(thing, name)
-    return value if isinstance(value, str) else ""
-
-
 def _list_at(thing: object, name: str) -> Iterable[Any]:
-    value = _at(thing, name)
+    value = at(thing, name)
     return value if isinstance(value, list) else ()
