@@ -240,7 +240,7 @@ def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenA
     _say("recorded", f"{why}, nothing will be spent")
     if why == _NO_KEY:
         print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
-    _check_model(client if isinstance(client, openai.OpenAI) else synchronous_twin(client))
+    _check_model(synchronous(client))
     return client
 
 
@@ -301,7 +301,7 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
     if limit_usd is not None:
         details.append(f"stops at ${limit_usd:.2f}")
     _say("live", ", ".join(details))
-    _check_model(client if isinstance(client, openai.OpenAI) else synchronous_twin(client))
+    _check_model(synchronous(client))
     return client
 
 
@@ -317,6 +317,21 @@ def _live_client(
         )
     return openai.OpenAI(
         api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
+    )
+
+
+def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
+    """Return ``client`` itself if it is synchronous, else a synchronous one for the same account.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    if isinstance(client, openai.OpenAI):
+        return client
+    if isinstance(client, openai.AsyncOpenAI):
+        return synchronous_twin(client)
+    raise ConfigurationError(
+        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
     )
 
 

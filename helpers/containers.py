@@ -15,8 +15,9 @@ from typing import Any, Final, TypeAlias
 import openai
 from openai.types import ContainerCreateResponse, ContainerRetrieveResponse
 
+from helpers.connection import synchronous
 from helpers.diagrams import plain
-from helpers.downloads import _base_name, _synchronous
+from helpers.downloads import _base_name
 from helpers.errors import ConfigurationError, WorkshopError, explain
 from helpers.models import tool_price_usd
 from helpers.tables import Column, Table, size_text
@@ -138,7 +139,7 @@ def show_container(client: openai.OpenAI | openai.AsyncOpenAI, container: Any) -
 
             show_container(client, run.handler.code_calls[-1].container_id)
     """
-    worker = _synchronous(client)
+    worker = synchronous(client)
     container_id = _id_of(container)
     problem = ""
     try:
@@ -205,7 +206,7 @@ def fresh_container(
 
             container = fresh_container(client, container, file_ids=[log.id])
     """
-    worker = _synchronous(client)
+    worker = synchronous(client)
     wanted = _checked_file_ids(file_ids)
     if memory_limit is not None and memory_limit not in _MEMORY_GB:
         raise ConfigurationError(

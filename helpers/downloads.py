@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,9 +20,10 @@ from urllib.parse import quote
 
 import openai
 
+from helpers.connection import synchronous
 from helpers.diagrams import plain
 from helpers.errors import ConfigurationError, explain, redact
-from helpers.fields import at, text_at
+from helpers.fields import at, list_at, text_at
 from helpers.tables import Column, Table, size_text
 
 __all__ = [
@@ -160,8 +161,8 @@ def files_made_in(source: Any) -> list[GeneratedFile]:
     """
     found: dict[tuple[str, str], GeneratedFile] = {}
     for item in _items_of(source):
-        for part in _list_at(item, "content"):
-            for annotation in _list_at(part, "annotations"):
+        for part in list_at(item, "content"):
+            for annotation in list_at(part, "annotations"):
                 if at(annotation, "type") != "container_file_citation":
                     continue
                 made = GeneratedFile(
@@ -212,7 +213,7 @@ def download_files(
     _check_source(run_or_response)
     if isinstance(limit_bytes, bool) or not isinstance(limit_bytes, int) or limit_bytes <= 0:
         raise ConfigurationError("limit_bytes must be a number of bytes above 0, such as 100_000_000.")
-    worker = _synchronous(client)
+    worker = synchronous(client)
     made = files_made_in(run_or_response)
     notes: list[str] = []
     cited = {file.container_id for file in made}
@@ -469,20 +470,3 @@ def _begin_of(source: Any) -> float:
         begins.append(float(begin) if isinstance(begin, int | float) else 0.0)
     # The service counts in whole seconds.
     return float(int(min(begins, default=0.0)))
-
-
-def _synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
-    if isinstance(client, openai.OpenAI):
-        return client
-    if isinstance(client, openai.AsyncOpenAI):
-        from helpers.connection import synchronous_twin
-
-        return synchronous_twin(client)
-    raise ConfigurationError(
-        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
-    )
-
-
-def _list_at(thing: object, name: str) -> Iterable[Any]:
-    value = at(thing, name)
-    return value if isinstance(value, list) else ()

@@ -197,8 +197,10 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
     Args:
         client: a client that ``connect()`` returned. An asynchronous one works too, without ``await``.
     """
+    from helpers.connection import synchronous  # here, because connecting needs the ledger
+
     ledger = ledger_of(client)
-    worker = _synchronous(client)
+    worker = synchronous(client)
     deleted: list[Entry] = []
     gone: list[Entry] = []
     left: list[tuple[Entry, str]] = []
@@ -246,14 +248,6 @@ def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
             client.conversations.items.delete(item_id, conversation_id=conversation_id)
             count += 1
     return count
-
-
-def _synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
-    if isinstance(client, openai.OpenAI):
-        return client
-    from helpers.connection import synchronous_twin
-
-    return synchronous_twin(client)
 
 
 def _count(kinds: Iterable[str], items: int = 0) -> str:

@@ -8,13 +8,14 @@ kernel (``sandbox.py``), and how a response uses both (``code_interpreter_tool.p
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -91,21 +92,18 @@ KernelFactory = Callable[[Path, int], Kernel]
 """Makes the kernel for a folder, with so many bytes of memory."""
 
 
-def _time_limit_s() -> float:
-    """Return how long one piece of code may run, in seconds: ``WORKSHOP_CODE_SECONDS``, else 30."""
-    text = os.environ.get("WORKSHOP_CODE_SECONDS", "").strip()
-    try:
-        time_s = float(text or 30)
-    except ValueError:
-        time_s = 30.0
-    return min(max(time_s, 0.5), 600.0) if time_s == time_s else 30.0
-
-
 def sandbox(folder: Path, memory_bytes: int) -> Kernel:
-    """Return the real kernel for a folder."""
+    """Return the real kernel for a folder. ``WORKSHOP_CODE_SECONDS`` says how long one piece of code may run."""
     from helpers.local_api.sandbox import Limits, Sandbox
 
-    return Sandbox(folder, Limits(memory_bytes=memory_bytes, time_s=_time_limit_s()))
+    limits = Limits(memory_bytes=memory_bytes)
+    try:
+        time_s = float(os.environ.get("WORKSHOP_CODE_SECONDS", ""))
+    except ValueError:
+        return Sandbox(folder, limits)
+    if math.isnan(time_s):
+        return Sandbox(folder, limits)
+    return Sandbox(folder, replace(limits, time_s=min(max(time_s, 0.5), 600.0)))
 
 
 @dataclass(frozen=True, slots=True)
