@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,6 +18,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
+    Mapping,
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ from openai.types.responses.response_output_text import Annotation
 
 from helpers.errors import ConfigurationError, RunFailed, StreamInterrupted, WorkshopError, explain
 from helpers.fields import at, list_at, text_at
+from helpers.functions import FunctionResult
 from helpers.rendering import Block, Renderer, make_renderer
 
 __all__ = [
@@ -246,6 +249,7 @@ class _Progress:
         self.error_code: str | None = None
         self.timed_out = False
         self.replay_until: int | None = None
+        self.submitted: dict[str, str] = {}
         self.answers = [_Answer()]
         self.current_text: Text | None = None
         self.text_deltas: list[str] = []
@@ -405,6 +409,16 @@ class EventHandler:
 
         Args:
             calls: one or more ``function_call`` items; each wants a ``function_call_output`` with its ``call_id``.
+
+        ``stream_run`` answers them with the assistant's Python functions. To answer some or all of them yourself,
+        call ``submit_tool_outputs`` in here.
+        """
+
+    def on_function_done(self, result: FunctionResult) -> None:
+        """Called when a function of yours was run for the model, once for each call, in the order of the calls.
+
+        Args:
+            result: what came of it: ``result.output`` is what the model gets, ``result.error`` what went wrong.
         """
 
     def on_citation(self, citation: Any) -> None:
@@ -522,6 +536,30 @@ class EventHandler:
         if self._renderer is None:
             self._renderer = make_renderer()
         return self._renderer
+
+    def submit_tool_outputs(self, outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Answer function calls of the last response yourself; ``stream_run`` sends them and streams on.
+
+        Calls that you do not answer are answered by the assistant's Python functions.
+
+        Args:
+            outputs: one dict for each answer: ``{"call_id": call.call_id, "output": "…"}``. An output that is not a
+                text is written as JSON.
+
+        Raises:
+            ConfigurationError: an answer without ``call_id``, or to a call that this response does not wait for.
+        """
+        waiting = [call.call_id for call in self.calls]
+        for output in outputs:
+            call_id = output.get("call_id") or output.get("tool_call_id")
+            if call_id not in waiting:
+                raise ConfigurationError(
+                    f"No function call with the id {call_id!r} waits for an output. Take call_id from the calls that "
+                    "on_requires_action gets."
+                )
+            value = output.get("output", "")
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            self._progress.submitted[str(call_id)] = text
 
     def get_final_run(self) -> Response:
         """Return the response of the run (the last one, if there were several).
