@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from helpers.files import UploadReport as UploadReport
     from helpers.files import UploadUnfinished as UploadUnfinished
     from helpers.files import upload_files as upload_files
+    from helpers.functions import FunctionResult as FunctionResult
+    from helpers.functions import FunctionRunner as FunctionRunner
+    from helpers.functions import FunctionTool as FunctionTool
+    from helpers.functions import function_tool as function_tool
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
@@ -59,6 +63,9 @@ _HOMES = {
     "DownloadReport": "downloads",
     "EventHandler": "handlers",
     "FileSearchHandler": "file_search",
+    "FunctionResult": "functions",
+    "FunctionRunner": "functions",
+    "FunctionTool": "functions",
     "Question": "questions",
     "Run": "run",
     "RunFailed": "errors",
@@ -81,6 +88,7 @@ _HOMES = {
     "explain": "errors",
     "fetch_lecture": "external",
     "fresh_container": "containers",
+    "function_tool": "functions",
     "ledger_of": "ledger",
     "load_questions": "questions",
     "model_table": "models",
