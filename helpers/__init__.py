@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from helpers.function_calling import FunctionCall as FunctionCall
     from helpers.function_calling import FunctionCallingHandler as FunctionCallingHandler
     from helpers.function_calling import ToolboxHandler as ToolboxHandler
+    from helpers.functions import FunctionResult as FunctionResult
+    from helpers.functions import FunctionRunner as FunctionRunner
+    from helpers.functions import FunctionTool as FunctionTool
+    from helpers.functions import function_tool as function_tool
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
@@ -65,6 +69,9 @@ _HOMES = {
     "FileSearchHandler": "file_search",
     "FunctionCall": "function_calling",
     "FunctionCallingHandler": "function_calling",
+    "FunctionResult": "functions",
+    "FunctionRunner": "functions",
+    "FunctionTool": "functions",
     "Question": "questions",
     "Run": "run",
     "RunFailed": "errors",
@@ -88,6 +95,7 @@ _HOMES = {
     "explain": "errors",
     "fetch_lecture": "external",
     "fresh_container": "containers",
+    "function_tool": "functions",
     "ledger_of": "ledger",
     "load_questions": "questions",
     "model_table": "models",

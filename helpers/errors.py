@@ -1,15 +1,17 @@
 """One plain sentence for each thing that can go wrong, and what to do about it.
 
-Here live the exceptions that the helpers raise, the translation of the SDK's errors into sentences, and the
-removal of anything that looks like a key. Not here: retrying (``run.py``) and drawing (``rendering.py``).
+Here live the exceptions that the helpers raise, the translation of the SDK's errors into sentences, and the removal of
+keys and other secrets from what is shown. Not here: retrying (``run.py``) and drawing (``rendering.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import os
 import re
+import threading
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -17,6 +19,7 @@ from typing import Any, Final
 import openai
 
 __all__ = [
+    "ArgumentsError",
     "ConfigurationError",
     "RunFailed",
     "SpendLimitReached",
@@ -25,6 +28,7 @@ __all__ = [
     "WorkshopError",
     "can_retry",
     "explain",
+    "hide",
     "install_plain_errors",
     "redact",
     "retry_after_s",
@@ -32,6 +36,10 @@ __all__ = [
 ]
 
 _KEY_LIKE: Final = re.compile(r"\bsk-[A-Za-z0-9_\-*.…]{3,}")
+_SECRET_NAME: Final = re.compile(
+    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$", re.IGNORECASE
+)
+_SHORTEST_SECRET: Final = 8
 _BILLING_CODES: Final = frozenset(
     {
         "credit_balance_exhausted",
@@ -43,16 +51,76 @@ _BILLING_CODES: Final = frozenset(
 )
 
 
+class _Secrets:
+    """What must not be shown: the values of this process that are secret by their names, and what was given to ``hide``.
+
+    Reading the whole environment for every piece of text would cost more than the piece is worth, so the values are kept
+    until the environment is another one. The comparison of two unchanged dicts takes microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[Any, Any] | None = None
+        self._hidden: frozenset[str] = frozenset()
+        self._marks: tuple[tuple[str, str], ...] = ()
+
+    def hide(self, value: str) -> None:
+        with self._lock:
+            self._hidden |= {value}
+            self._seen = None
+
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Return each secret text and the mark that is shown instead, longest first."""
+        # On CPython the variables lie in a dict that can be compared without decoding each of them.
+        now = getattr(os.environ, "_data", os.environ)
+        if self._seen is None or self._seen != now:
+            with self._lock:
+                seen = dict(now)
+                self._marks = self._collect()
+                self._seen = seen
+        return self._marks
+
+    def _collect(self) -> tuple[tuple[str, str], ...]:
+        found = dict.fromkeys(self._hidden, "[key]")
+        for name in list(os.environ):
+            text = os.environ.get(name, "").strip()
+            if len(text) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+                found.setdefault(text, "[key]" if name.upper() == "OPENAI_API_KEY" else "[secret]")
+        for text, mark in list(found.items()):
+            # The same text inside JSON, where line breaks and quotes are written in another way.
+            for ascii_only in (True, False):
+                found.setdefault(json.dumps(text, ensure_ascii=ascii_only)[1:-1], mark)
+        return tuple(sorted(found.items(), key=lambda pair: -len(pair[0])))
+
+
+_SECRETS: Final = _Secrets()
+
+
 def redact(text: str) -> str:
-    """Return ``text`` without keys: whatever starts with ``sk-``, and the value of ``OPENAI_API_KEY``.
+    """Return ``text`` without keys and other secrets.
+
+    Whatever starts with ``sk-``, the value of ``OPENAI_API_KEY`` and what was given to ``hide`` become ``[key]``. The
+    value of every other environment variable whose name ends like a secret's (``…KEY``, ``…TOKEN``, ``…SECRET``,
+    ``…PASSWORD``, ``…CREDENTIALS``) and that has at least 8 characters becomes ``[secret]``.
 
     Args:
-        text: anything that is about to be shown or kept.
+        text: anything that is about to be shown, kept or sent.
     """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if len(key) >= 8:
-        text = text.replace(key, "[key]")
-    return _KEY_LIKE.sub("[key]", text)
+    for secret, mark in _SECRETS.marks():
+        if secret in text:
+            text = text.replace(secret, mark)
+    return _KEY_LIKE.sub("[key]", text) if "sk-" in text else text
+
+
+def hide(value: str) -> None:
+    """Let ``redact`` take out a key that is not in the environment, such as the one in ``.env``.
+
+    Args:
+        value: the key. One with fewer than 8 characters is left alone: ordinary words would vanish with it.
+    """
+    text = value.strip()
+    if len(text) >= _SHORTEST_SECRET:
+        _SECRETS.hide(text)
 
 
 class WorkshopError(Exception):
@@ -71,6 +139,10 @@ class WorkshopError(Exception):
 
 class ConfigurationError(WorkshopError):
     """Something was set up in a way that cannot work (a bad value, an unknown mode, a missing file)."""
+
+
+class ArgumentsError(WorkshopError):
+    """The arguments of a function call do not fit the function; the text tells a model what to send instead."""
 
 
 class RunFailed(WorkshopError):
