@@ -22,7 +22,8 @@ from helpers.local_api.code_interpreter_tool import CodeInterpreter, found_group
 from helpers.local_api.conversations import existing
 from helpers.local_api.errors import APIError, invalid, not_found, shown
 from helpers.local_api.file_search_tool import INCLUDE, FileSearch
-from helpers.local_api.items import Item, readable_text
+from helpers.local_api.function_calls import CarriedOver, check_pairs
+from helpers.local_api.items import Item, readable_text, text_of
 from helpers.local_api.models import Models
 from helpers.local_api.playback import TERMINAL, TERMINAL_EVENTS, Script, failed_body, play, write_script
 from helpers.local_api.players import Event, check_playable
@@ -146,6 +147,7 @@ class Responses:
         clock: gives the time in seconds since 1970.
         file_search: searches the vector stores.
         code_interpreter: runs code.
+        carried_over: what the response that made a call leaves to the one that goes on after it.
     """
 
     def __init__(
@@ -156,9 +158,11 @@ class Responses:
         clock: Callable[[], float],
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
+        carried_over: CarriedOver,
     ) -> None:
         self._file_search = file_search
         self._code = code_interpreter
+        self._carried_over = carried_over
         self._state = state
         self._source = source
         self._models = models
@@ -172,7 +176,10 @@ class Responses:
         """POST /responses: the response, or the reading of its events if a stream was asked for."""
         request = read_request(body, self._models, str)
         context = self._context(request)
-        items = _within_window(request, [*context, *request.input_items])
+        items = [*context, *request.input_items]
+        check_pairs(items)
+        _check_json_is_asked_for(request, items)
+        items = _within_window(request, items)
         self._file_search.check(request.tools)
         self._code.check(request.tools, request.input_items)
         turn = self._source.next_turn(
@@ -184,6 +191,7 @@ class Responses:
                 tool_choice=request.tool_choice,
                 metadata=request.metadata,
                 text_format=request.text["format"],
+                parallel_tool_calls=request.parallel_tool_calls,
             )
         )
         check_playable(list(turn.steps))
@@ -402,7 +410,8 @@ class Responses:
         return response
 
     def _run_to_end(self, response: StoredResponse) -> None:
-        for event in play(Script.from_json(response.script), run_code=self._code.run):
+        script = Script.from_json(response.script)
+        for event in play(script, run_code=self._code.run, carry=self._carried_over.keep):
             if event["type"] in TERMINAL_EVENTS:
                 self._finish(response.id, event["response"])
 
@@ -427,7 +436,8 @@ class Responses:
     def _background(self, script: Script, after: int, obfuscation: bool | None) -> Iterator[Event]:
         """Yield the events of a background response that come after a number, and move it on as they are read."""
         response_id = script.body["id"]
-        for event in play(script, obfuscation=obfuscation, run_code=self._code.run):
+        events = play(script, obfuscation=obfuscation, run_code=self._code.run, carry=self._carried_over.keep)
+        for event in events:
             kind = event["type"]
             with self._state.transaction() as transaction:
                 response_status = transaction.status(response_id)
@@ -492,7 +502,7 @@ class Responses:
 def _foreground_events(responses: Responses, script: Script, live: _Live) -> Iterator[Event]:
     # A function and not a method of the reading: a reading that its own generator held would never be collected
     # at once.
-    for event in play(script, run_code=responses._code.run):
+    for event in play(script, run_code=responses._code.run, carry=responses._carried_over.keep):
         live.turned_away = 0
         if event["type"] in TERMINAL_EVENTS:
             body = responses._finish(script.body["id"], event["response"])
@@ -584,6 +594,18 @@ def _chain_items(transaction: Transaction, response_id: str) -> list[Item]:
     for each in reversed(chain):
         items += [*each.input_items, *each.body["output"]]
     return items
+
+
+def _check_json_is_asked_for(request: ResponseRequest, items: list[Item]) -> None:
+    """Refuse JSON without a schema where no message speaks of JSON, as live: the model would not know of it."""
+    if request.text["format"]["type"] != "json_object":
+        return
+    if not any("json" in text_of(item).lower() for item in items):
+        raise invalid(
+            "Response input messages must contain the word 'json' in some form to use 'text.format' of type "
+            "'json_object'.",
+            param="input",
+        )
 
 
 def _within_window(request: ResponseRequest, items: list[Item]) -> list[Item]:
