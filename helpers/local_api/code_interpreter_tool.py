@@ -217,7 +217,7 @@ def found_groups(step: Run, run: CodeRun) -> dict[str, str] | None:
 
 def _play_say(stage: Stage, step: Say, is_last: bool) -> Iterator[Event]:
     step = filled(step, stage.found)
-    if stage.form and misfit(step.text, stage.form):
+    if is_last and stage.form and misfit(step.text, stage.form):
         # What code printed made it something else than was asked for, so it is not said.
         stage.mismatch = True
         return iter(())

@@ -28,7 +28,6 @@ from helpers.local_api.turns import (
     AnsweredCall,
     Calls,
     Carried,
-    Refuse,
     Run,
     Say,
     Step,
@@ -39,7 +38,7 @@ from helpers.local_api.yaml_nodes import first_lines
 
 _SHOWN_QUESTION: Final = 300
 _LONGEST_MARK: Final = 512
-_OTHER_OUTPUT: Final = "The code of the recorded answer did not print what its `prints` expects."
+_OTHER_OUTPUT: Final = "The code did not print what the recorded answer expects."
 _OTHER_CALLS: Final = "The functions that were called are not those of the recorded answer."
 _NOT_KEPT: Final = "What the recorded answer found before its function call is not there any more."
 
@@ -203,18 +202,16 @@ def _not_offered(steps: Sequence[Step], request: TurnRequest) -> str:
 
 
 def _wrong_form(steps: Sequence[Step], found: Mapping[str, str], form: Mapping[str, Any]) -> str:
-    """Return why the answer among ``steps`` is not in the form asked for, or ``""``.
+    """Return why the answer at the end of ``steps`` is not in the form asked for, or ``""``.
 
-    A refusal, or a turn that only calls, is fine. Where code has yet to print a number, only the JSON is looked at here.
+    A refusal, or a turn that ends with a call, is fine. Where code has yet to print a number, only the JSON is looked at.
     """
+    answer = steps[-1]
+    if not isinstance(answer, Say):
+        return ""
+    text = filled(answer, found).text
     waits_for_code = any(isinstance(step, Run) and step.prints for step in steps)
-    for step in steps:
-        if isinstance(step, Say):
-            text = filled(step, found).text
-            why = _not_json(PLACEHOLDER.sub("0", text)) if waits_for_code else misfit(text, form)
-            if why:
-                return why
-    return "" if any(isinstance(step, Say | Refuse | Calls) for step in steps) else "it is not there"
+    return _not_json(PLACEHOLDER.sub("0", text)) if waits_for_code else misfit(text, form)
 
 
 def _not_json(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Final
 from helpers.local_api import ids
 from helpers.local_api.bodies import Body, count_input
 from helpers.local_api.checks import Query, page_body
-from helpers.local_api.code_interpreter_tool import CodeInterpreter, found_groups
+from helpers.local_api.code_interpreter_tool import CodeInterpreter, filled, found_groups
 from helpers.local_api.conversations import existing
 from helpers.local_api.errors import APIError, invalid, not_found, shown
 from helpers.local_api.file_search_tool import INCLUDE, FileSearch
@@ -33,9 +33,10 @@ from helpers.local_api.requests import (
     read_count_request,
     read_request,
 )
+from helpers.local_api.schemas import misfit
 from helpers.local_api.state import State, StoredResponse, Transaction
 from helpers.local_api.tokens import CONTEXT_TOKENS, estimate
-from helpers.local_api.turns import Run, Turn, TurnRequest, TurnSource
+from helpers.local_api.turns import Run, Say, Turn, TurnRequest, TurnSource
 
 _STREAMABLE_S: Final = 300.0
 """How long a background response can be streamed again, as live (https://github.com/openai/openai-python/issues/2828)."""
@@ -309,21 +310,21 @@ class Responses:
         return response is not None and response.running and bool(response.script.get("container_id"))
 
     def _refuse_other_output(self, turn: Turn, script: Script) -> None:
-        """Run the code now, and refuse the response if it does not print what is expected (only if strict)."""
-        response_id = script.body["id"]
+        """Run the code now, and refuse the response if what is recorded does not go with its output (only if strict)."""
+        response_id, found = script.body["id"], dict(turn.carried.found)
         try:
             for position, step in enumerate(script.steps):
                 if isinstance(step, Run):
                     run = self._code.run(response_id, position, script.container_id, step.code)
-                    if found_groups(step, run) is None:
-                        printed = run.logs[-_SHOWN_OUTPUT:]
-                        raise APIError(
-                            400,
-                            f"{turn.refusal} It printed: {printed!r}",
-                            kind="workshop_strict",
-                            code="workshop_strict",
-                            retry=False,
-                        )
+                    groups = found_groups(step, run)
+                    if groups is None:
+                        raise _strictly(f"{turn.refusal} It printed: {run.logs[-_SHOWN_OUTPUT:]!r}")
+                    found |= groups
+            answer = script.steps[-1]
+            form = script.body["text"]["format"]
+            why = misfit(filled(answer, found).text, form) if isinstance(answer, Say) else ""
+            if why:
+                raise _strictly(f"{turn.refusal} With what it printed, the answer cannot be given: {why}.")
         except BaseException:
             with self._state.transaction() as transaction:
                 transaction.delete_response(response_id)
@@ -537,6 +538,10 @@ def _cancel(transaction: Transaction, response_id: str) -> None:
         transaction.set_response(response_id, {**response.body, "status": "cancelled"})
     else:
         transaction.delete_response(response_id)
+
+
+def _strictly(message: str) -> APIError:
+    return APIError(400, message, kind="workshop_strict", code="workshop_strict", retry=False)
 
 
 def _locked() -> APIError:

@@ -8,6 +8,7 @@ machine can be another. Not here: where turns come from (``matching.py``, ``offl
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -162,7 +163,7 @@ class TurnRequest:
         index = self._last_user_index()
         return self.items if index is None else self.items[index + 1 :]
 
-    @property
+    @functools.cached_property
     def answered_calls(self) -> list[AnsweredCall]:
         """The function calls since the last message of the user that have their output, in the order of the calls."""
         outputs = {item["call_id"]: item for item in self.since_question if item.get("type") == OUTPUT}
@@ -172,7 +173,7 @@ class TurnRequest:
             if item.get("type") == CALL and item["call_id"] in outputs
         ]
 
-    @property
+    @functools.cached_property
     def offered_tools(self) -> frozenset[str]:
         """The names of the tools that may be used: a function's own name, else the type, such as ``"file_search"``.
 
