@@ -113,7 +113,9 @@ def test_nothing_that_a_model_or_a_function_wrote_is_live(status):
     shown = FunctionCall("c", HOSTILE, json.dumps({HOSTILE: HOSTILE}), status, came).markdown()
     assert {tag for tag, _ in Tags(shown).tags} <= {"details", "summary", "code", "p", "pre", "span"}
     assert all(not attributes for _, attributes in Tags(shown).tags)
-    outside = re.sub(r"<pre>.*?</pre>", "", shown, flags=re.S)  # inside of it, in a block of HTML, is no Markdown
+    outside = re.sub(
+        r"<pre>.*?</pre>", "", shown, flags=re.S
+    )  # inside of it, in a block of HTML, is no Markdown
     assert "](javascript" not in outside
     assert "`" not in outside
     assert "\x1b" not in shown
