@@ -261,12 +261,7 @@ class Run(_BaseRun):
         is no longer waited for. A response in the background is cancelled at the API.
         """
         self._cancelled = True
-        response_id = self._response_id()
-        if response_id is not None:
-            with contextlib.suppress(
-                openai.APIError
-            ):  # it ended meanwhile, and then there is nothing to cancel
-                self._client.responses.cancel(response_id)
+        self._give_up_background()
 
     def close(self) -> None:
         """Stop reading and close the stream; a run that was not finished is given up."""
