@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from helpers.checks import check as check
     from helpers.code_interpreter import CodeInterpreterHandler as CodeInterpreterHandler
     from helpers.connection import connect as connect
+    from helpers.connection import current_mode as current_mode
     from helpers.connection import run_summary as run_summary
     from helpers.containers import fresh_container as fresh_container
     from helpers.containers import session_price_usd as session_price_usd
@@ -74,6 +75,7 @@ _HOMES = {
     "cleanup": "ledger",
     "compare": "evaluation",
     "connect": "connection",
+    "current_mode": "connection",
     "default_model": "models",
     "download_files": "downloads",
     "evaluate_answers": "evaluation",
