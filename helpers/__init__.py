@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from helpers.run import stream_run as stream_run
     from helpers.run import wait_for as wait_for
     from helpers.trace import Trace as Trace
+    from helpers.web_search import WebSearch as WebSearch
+    from helpers.web_search import duckduckgo_search as duckduckgo_search
+    from helpers.web_search import recorded_queries as recorded_queries
 
 _HOMES = {
     "Assistant": "assistant",
@@ -70,6 +73,7 @@ _HOMES = {
     "Trace": "trace",
     "UploadReport": "files",
     "UploadUnfinished": "files",
+    "WebSearch": "web_search",
     "WorkshopError": "errors",
     "check": "checks",
     "cleanup": "ledger",
@@ -78,6 +82,7 @@ _HOMES = {
     "current_mode": "connection",
     "default_model": "models",
     "download_files": "downloads",
+    "duckduckgo_search": "web_search",
     "evaluate_answers": "evaluation",
     "evaluate_retrieval": "evaluation",
     "explain": "errors",
@@ -87,6 +92,7 @@ _HOMES = {
     "load_questions": "questions",
     "model_table": "models",
     "plot": "evaluation",
+    "recorded_queries": "web_search",
     "run_summary": "connection",
     "session_price_usd": "containers",
     "show_container": "containers",
