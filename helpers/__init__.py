@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from helpers.files import UploadReport as UploadReport
     from helpers.files import UploadUnfinished as UploadUnfinished
     from helpers.files import upload_files as upload_files
+    from helpers.gpt2 import count_parameters as count_parameters
+    from helpers.gpt2 import training_cost as training_cost
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
@@ -79,6 +81,7 @@ _HOMES = {
     "cleanup": "ledger",
     "compare": "evaluation",
     "connect": "connection",
+    "count_parameters": "gpt2",
     "current_mode": "connection",
     "default_model": "models",
     "download_files": "downloads",
@@ -97,6 +100,7 @@ _HOMES = {
     "session_price_usd": "containers",
     "show_container": "containers",
     "stream_run": "run",
+    "training_cost": "gpt2",
     "upload_files": "files",
     "wait_for": "run",
     "what_is_visible_where": "containers",
