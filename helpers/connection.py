@@ -20,7 +20,7 @@ import openai
 from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
-from helpers.traffic import Watcher
+from helpers.traffic import AsyncWatchedClient, WatchedClient, Watcher
 
 __all__ = ["connect", "current_mode", "run_summary"]
 
@@ -277,8 +277,6 @@ def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenA
 
 
 def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
-    import httpx2
-
     from helpers import local_api
 
     try:
@@ -294,17 +292,13 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         client = openai.AsyncOpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=httpx2.AsyncClient(
-                transport=api.async_transport(), event_hooks=watcher.async_hooks(), trust_env=False
-            ),
+            http_client=AsyncWatchedClient(watcher, transport=api.async_transport(), trust_env=False),
         )
     else:
         client = openai.OpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=httpx2.Client(
-                transport=api.transport(), event_hooks=watcher.hooks(), trust_env=False
-            ),
+            http_client=WatchedClient(watcher, transport=api.transport(), trust_env=False),
         )
     register(client, account)
     return client
@@ -343,14 +337,8 @@ def _live_client(
 ) -> openai.OpenAI | openai.AsyncOpenAI:
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
     if asynchronous:
-        return openai.AsyncOpenAI(
-            api_key=key,
-            base_url=server,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks=watcher.async_hooks()),
-        )
-    return openai.OpenAI(
-        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
-    )
+        return openai.AsyncOpenAI(api_key=key, base_url=server, http_client=AsyncWatchedClient(watcher))
+    return openai.OpenAI(api_key=key, base_url=server, http_client=WatchedClient(watcher))
 
 
 def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:

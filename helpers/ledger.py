@@ -6,18 +6,20 @@ Here live the list of created things, what they cost so far, and ``cleanup(clien
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import secrets
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import openai
 
-from helpers.errors import explain
+from helpers.errors import explain, is_web_page
 
 __all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
 
@@ -78,6 +80,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._unanswered: dict[int, str] = {}
+        self._sent = itertools.count(1)
         self._charged: set[str] = set()
         self._lock = threading.Lock()
         self.meter = Meter()
@@ -94,6 +98,24 @@ class Ledger:
         """Note that a thing is gone."""
         with self._lock:
             self._entries.pop(id, None)
+
+    def sent(self, kind: str) -> int:
+        """Note that the creation of a thing was asked for. Returns a number for ``answered``."""
+        with self._lock:
+            number = next(self._sent)
+            self._unanswered[number] = kind
+            return number
+
+    def answered(self, number: int) -> None:
+        """Note that it is known what became of a creation: the thing is noted, or was never made."""
+        with self._lock:
+            self._unanswered.pop(number, None)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The kinds of the things that may be there without anybody knowing their ids: the answer was lost."""
+        with self._lock:
+            return sorted(self._unanswered.values(), key=_SAID.index)
 
     def has(self, id: str) -> bool:
         """Return whether the thing was created here and is still there."""
@@ -116,11 +138,19 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _take_unanswered(self) -> list[str]:
+        taken = self.unanswered
+        with self._lock:
+            self._unanswered.clear()
+        return taken
+
     def __repr__(self) -> str:
+        perhaps = _perhaps(self.unanswered)
         if not self._entries:
-            return "Nothing is there that these cells created."
+            return "\n".join(["Nothing is there that these cells created.", *perhaps])
         lines = [f"  {entry.kind:<13} {entry.id}  {entry.name}".rstrip() for entry in self.entries]
-        return "\n".join([f"{_count(entry.kind for entry in self.entries)} created by these cells:", *lines])
+        head = f"{_count(entry.kind for entry in self.entries)} created by these cells:"
+        return "\n".join([head, *lines, *perhaps])
 
 
 _ledgers: dict[Account, Ledger] = {}
@@ -174,6 +204,8 @@ class CleanupReport:
     left: list[tuple[Entry, str]]
     items: int = 0
     """How many conversation items were deleted with their conversations."""
+    unanswered: list[str] = dataclasses.field(default_factory=list)
+    """The kinds of things that may be there as well: the answer to their creation, with their id, was lost."""
 
     def __repr__(self) -> str:
         parts = [f"deleted {_count((entry.kind for entry in self.deleted), self.items)}"]
@@ -182,6 +214,7 @@ class CleanupReport:
         parts.append(f"{len(self.left)} left")
         lines = [" · ".join(parts)]
         lines += [f"  still there: {entry.kind} {entry.id}: {reason}" for entry, reason in self.left]
+        lines += _perhaps(self.unanswered)
         return "\n".join(lines)
 
     def _ipython_display_(self) -> None:
@@ -193,6 +226,9 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
 
     A thing that is gone already counts as done. What cannot be deleted stays in the ledger, so that you can call
     this again. Items of a conversation are deleted before the conversation, because the API keeps them otherwise.
+
+    Where the connection broke while something was created, nobody knows its id, and the API lists neither conversations
+    nor responses. That is told, once: nothing is deleted that might be somebody else's.
 
     Args:
         client: a client that ``connect()`` returned. An asynchronous one works too, without ``await``.
@@ -210,7 +246,10 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
             if entry.kind == "conversation":
                 items += _delete_items(worker, entry.id)
             _delete(worker, entry)
-        except openai.NotFoundError:
+        except openai.NotFoundError as error:
+            if is_web_page(error.response.headers):  # it is something on the way that knows nothing of it
+                left.append((entry, explain(error)))
+                continue
             gone.append(entry)
         except openai.OpenAIError as error:
             left.append((entry, explain(error)))
@@ -218,7 +257,7 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
         else:
             deleted.append(entry)
         ledger.forget(entry.id)
-    report = CleanupReport(deleted, gone, left, items)
+    report = CleanupReport(deleted, gone, left, items, ledger._take_unanswered())
     print(report)
     return report
 
@@ -234,10 +273,18 @@ def _delete(client: openai.OpenAI, entry: Entry) -> None:
     try:
         remove[entry.kind](entry.id)
     except openai.BadRequestError:
-        if entry.kind != "response":
+        if entry.kind != "response" or not _cancelled(client, entry.id):
             raise
-        client.responses.cancel(entry.id)  # a background response that is still running is stopped first
         client.responses.delete(entry.id)
+
+
+def _cancelled(client: openai.OpenAI, response_id: str) -> bool:
+    """Stop a background response that is still running, and return whether it was one."""
+    try:
+        client.responses.cancel(response_id)
+    except openai.BadRequestError:
+        return False
+    return True
 
 
 def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
@@ -245,9 +292,29 @@ def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
     for item in list(client.conversations.items.list(conversation_id, limit=100)):
         item_id = getattr(item, "id", None)
         if item_id:
-            client.conversations.items.delete(item_id, conversation_id=conversation_id)
-            count += 1
+            with contextlib.suppress(
+                openai.NotFoundError
+            ):  # gone meanwhile, and the conversation is still there
+                client.conversations.items.delete(item_id, conversation_id=conversation_id)
+                count += 1
     return count
+
+
+_WHERE_IT_GOES: Final = {
+    "conversation": "an empty conversation costs nothing",
+    "vector store": "look at https://platform.openai.com/storage",
+    "file": "look at https://platform.openai.com/storage; what upload_files sent expires by itself",
+    "container": "a container is gone 20 minutes after its last use",
+    "response": "responses are deleted after 30 days",
+}
+
+
+def _perhaps(kinds: Sequence[str]) -> list[str]:
+    """Say what may be there without a known id; nothing if there is nothing."""
+    return [
+        f"  perhaps there: {_count([kind] * count)} (the connection broke before its answer came; {_WHERE_IT_GOES[kind]})"
+        for kind, count in Counter(kinds).items()
+    ]
 
 
 def _count(kinds: Iterable[str], items: int = 0) -> str:
