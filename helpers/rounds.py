@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -252,7 +253,7 @@ class Course:
         reason = (
             "the conversation is still busy with another answer"
             if failure.code == "conversation_locked"
-            else str(failure)
+            else _what_happened(failure)
         )
         self.trace.note("Retrying", f"{reason}; waiting {wait_s:.2g} s")
         self.handler.on_retry(reason, wait_s)
@@ -292,7 +293,7 @@ class Course:
         """Join a background response again after the last event that arrived."""
         after = self.handler._last_sequence()
         self.trace.note("Resuming", f"the stream was cut; going on after event {after}")
-        self.handler.on_retry(str(failure), 0.0)
+        self.handler.on_retry(_what_happened(failure), 0.0)
         try:
             return (
                 yield Ask(
@@ -415,6 +416,11 @@ def _patiently(work: Callable[[Any], Any]) -> Generator[Any, Any, Any]:
 
 
 # -- small things -----------------------------------------------------------------------------------------------------
+
+
+def _what_happened(failure: RunFailed) -> str:
+    """Return the first sentence of a failure: the next one says what to do, and here it is done already."""
+    return re.split(r"(?<=[.!?])\s", str(failure), maxsplit=1)[0]
 
 
 def _wait_s(failure: RunFailed, attempt: int) -> float:

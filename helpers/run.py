@@ -156,6 +156,9 @@ class _BaseRun:
     def _broke_off(self, failure: BaseException) -> None:
         if self._ended:
             return  # it had ended already: somebody only stopped reading
+        if isinstance(failure, RunFailed) and not failure.partial_text:
+            # What failed may have been another request than the one that brought the text.
+            failure.partial_text = self.text
         if isinstance(failure, Cancelled):
             self.trace.note("Cancelled", "cancel() was called")
             self.handler._ends_early("cancelled")

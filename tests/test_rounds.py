@@ -408,6 +408,25 @@ def test_an_answer_that_comes_back_in_other_words_replaces_what_had_arrived(afte
     assert run.text == "".join(run.handler.pieces) == "".join(run.handler.text_deltas) == "One, then two."
 
 
+def test_what_had_arrived_is_in_the_exception_although_another_request_failed():
+    client, _ = served(cut(WHOLE, 8), GONE, refused(403))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting())
+    with pytest.raises(RunFailed, match="refused this key") as caught:
+        run.until_done()
+    assert caught.value.partial_text == run.text
+    assert len(run.text) > 3
+
+
+def test_a_line_about_another_attempt_does_not_tell_the_learner_to_try_again(capsys):
+    client, _ = served(refused(503, "server_is_overloaded"), cut(WHOLE, 9), GONE, stream_of(*WHOLE))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=TextHandler(renderer=LinesRenderer()))
+    run.until_done()
+    printed = capsys.readouterr().out
+    assert printed.count("trying again in") == 2
+    assert "a problem of its own (status 503)." in printed
+    assert "Run the cell again" not in printed
+
+
 def test_a_shorter_answer_after_a_cut_leaves_nothing_of_the_old_one():
     client, _ = served(
         cut(WHOLE, 8),
