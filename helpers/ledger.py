@@ -305,7 +305,7 @@ _WHERE_IT_GOES: Final = {
     "vector store": "look at https://platform.openai.com/storage",
     "file": "look at https://platform.openai.com/storage; what upload_files sent expires by itself",
     "container": "a container is gone 20 minutes after its last use",
-    "response": "responses are deleted after 30 days",
+    "response": "responses are deleted after 30 days, and a container of theirs 20 minutes after its last use",
 }
 
 

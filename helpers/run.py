@@ -476,7 +476,9 @@ class AsyncRun(_BaseRun):
             self._waiting = asyncio.current_task()
             try:
                 if isinstance(wanted, Read):
-                    async with contextlib.aclosing(self.handler.iterate(wanted.stream)) as events:
+                    # The end of a response that was waited for comes as a list.
+                    stream = _one_by_one(wanted.stream) if isinstance(wanted.stream, list) else wanted.stream
+                    async with contextlib.aclosing(self.handler.iterate(stream)) as events:
                         async for event in events:
                             self._waiting = None
                             self.trace.add(event)
@@ -509,6 +511,11 @@ class AsyncRun(_BaseRun):
     def _check(self) -> None:
         if self._cancelled:
             raise Cancelled
+
+
+async def _one_by_one(events: list[Any]) -> AsyncIterator[Any]:
+    for event in events:
+        yield event
 
 
 # -- starting one -----------------------------------------------------------------------------------------------------

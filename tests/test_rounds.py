@@ -496,6 +496,48 @@ def test_a_background_response_that_can_no_longer_be_streamed_is_waited_for():
     assert len(requests) == 4
 
 
+def test_a_background_response_whose_streams_are_cut_again_and_again_is_waited_for():
+    client, requests = served(
+        cut(WHOLE, 7), cut([], 0), cut([], 0), as_json(body("in_progress")), as_json(WHOLE[-1]["response"])
+    )
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    run.until_done()
+    assert "".join(run.handler.pieces) == run.text == "One two three four."
+    assert [request.url.params.get("stream") for request in requests] == [None, "true", "true", None, None]
+
+
+def test_looking_for_the_end_of_a_background_response_is_tried_again_too():
+    client, requests = served(
+        cut(WHOLE, 7), refused(400), httpx2.ConnectError("no route"), as_json(WHOLE[-1]["response"])
+    )
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    assert run.until_done().text == "One two three four."
+    client, _ = served(cut(WHOLE, 7), refused(400), httpx2.ConnectError("no route"))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    with pytest.raises(StreamInterrupted, match="no connection") as caught:
+        run.until_done()
+    assert caught.value.partial_text == run.text != ""
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_an_asynchronous_run_takes_an_answer_that_it_only_sees_the_end_of(background):
+    answers = [cut(WHOLE, 7), refused(400), as_json(WHOLE[-1]["response"])]
+    if not background:
+        del answers[1]
+
+    async def main():
+        async with openai.AsyncOpenAI(
+            api_key=KEY,
+            http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(lambda request: answers.pop(0)())),
+        ) as client:
+            run = stream_run(client, TEACHER, None, "Count.", event_handler=Noting(), background=background)
+            return await run.until_done()
+
+    run = asyncio.run(main())
+    assert "".join(run.handler.pieces) == run.text == "One two three four."
+    assert run.status == "completed"
+
+
 def test_a_stream_that_is_cut_again_and_again_ends_in_a_sentence_and_keeps_the_text():
     client, _ = served(cut(WHOLE, 8))
     run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), store=False)
