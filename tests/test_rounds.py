@@ -507,7 +507,7 @@ def test_a_background_response_whose_streams_are_cut_again_and_again_is_waited_f
 
 
 def test_looking_for_the_end_of_a_background_response_is_tried_again_too():
-    client, requests = served(
+    client, _ = served(
         cut(WHOLE, 7), refused(400), httpx2.ConnectError("no route"), as_json(WHOLE[-1]["response"])
     )
     run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
