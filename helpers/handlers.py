@@ -1293,6 +1293,16 @@ def _marks_in(metadata: Any) -> list[str]:
     return marks
 
 
+def _is_json(text: str) -> bool:
+    """Whether a whole text is a JSON object or array, as structured answers are."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 class TextHandler(EventHandler):
     """Shows the answer while it streams: Markdown that updates in place in a notebook, lines elsewhere.
 
@@ -1311,6 +1321,8 @@ class TextHandler(EventHandler):
 
     def shown_text(self, text: Text) -> str:
         """Return the Markdown to show for a complete text; a subclass may add to it, such as numbers for citations."""
+        if self.renderer.mode == "markdown" and _is_json(text.value):
+            return f"```json\n{text.value}\n```"
         return text.value
 
     def on_text_delta(self, delta: TextDelta, snapshot: Text) -> None:
