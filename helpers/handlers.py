@@ -887,7 +887,8 @@ class EventHandler:
         progress = self._progress
         kind = text_at(event, "type")
         answer = progress.answers[-1]
-        response_id = text_at(at(event, "response"), "id")
+        # Deltas carry no response, and asking the SDK's objects for what they have not got is slow.
+        response_id = "" if kind.endswith(".delta") else text_at(at(event, "response"), "id")
         if response_id and response_id != answer.response_id:
             if answer.response_id:
                 answer = _Answer()
