@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from helpers.chat_view import Called, Part, Ran, Said, Searched, Turn, Used
 from helpers.citations import CitedText, number_citations
-from helpers.code_interpreter import CodeInterpreterHandler
 from helpers.containers import container_problem
 from helpers.downloads import DownloadReport
 from helpers.fields import at, list_at, text_at
-from helpers.file_search import FileSearch, FileSearchHandler
+from helpers.file_search import FileSearch
+from helpers.function_calling import FunctionCall, ToolboxHandler
 from helpers.functions import FunctionResult
 from helpers.handlers import Text, TextDelta, ToolCallDelta
 from helpers.rendering import Mode
@@ -50,7 +50,7 @@ class _Nowhere:
         pass
 
 
-class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
+class ChatHandler(ToolboxHandler):
     """Collects what a run does and says, in order, for a chat; it shows nothing itself.
 
     Args:
@@ -71,7 +71,6 @@ class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
         self._changed = changed or (lambda: None)
         self.problem = ""
         """What to do about a failed run, if there is more to say than its error does."""
-        self._function_results: dict[str, FunctionResult] = {}
         self._complete: set[int] = set()
 
     # -- what there is to know ----------------------------------------------------------------------------------------
@@ -91,7 +90,7 @@ class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
                     continue
                 # As the handlers name an item without an id.
                 name = key if text_at(item, "id") else f"response {number}, {key}"
-                shown.add(name)
+                shown |= {name, self._key(item)}
                 part = self._part(name, item)
                 if part is not None:
                     parts.append(part)
@@ -99,6 +98,7 @@ class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
                 # From a server that tells of its tool calls only at the end.
                 parts += [Searched(each) for name, each in self._searches() if name not in shown]
                 parts += [Ran(each) for name, each in self._code_calls() if name not in shown]
+                parts += [Called(each) for each in self.function_calls if each.call_id not in shown]
             parts += [self._said(text) for text in texts.values()]
         return self._with_files(parts)
 
@@ -149,9 +149,8 @@ class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
         self._changed()
 
     def on_function_done(self, result: FunctionResult) -> None:
-        """Note what came of a function call."""
+        """Tell of what came of a function call."""
         super().on_function_done(result)
-        self._function_results[result.call_id] = result
         self._changed()
 
     def on_exception(self, exception: Exception) -> None:
@@ -180,11 +179,16 @@ class ChatHandler(FileSearchHandler, CodeInterpreterHandler):
             call = self._code_state().calls.get(name)
             return None if call is None else Ran(call)
         if kind == "function_call":
-            result = self._function_results.get(text_at(item, "call_id"))
-            return Called(text_at(item, "name"), text_at(item, "arguments"), result)
+            return Called(self._function_call(item))
         if kind.endswith("_call"):
             return Used(kind, text_at(item, "status") or "completed")
         return None
+
+    def _function_call(self, item: Any) -> FunctionCall:
+        key, arguments = self._key(item), text_at(item, "arguments")
+        known = self._function_state().calls.get(key) or FunctionCall(key, text_at(item, "name"))
+        # While they are being written, the item knows more of the arguments.
+        return replace(known, arguments=arguments) if len(arguments) > len(known.arguments) else known
 
     def _said(self, text: Text) -> Said:
         shown = self.shown_text(text)
@@ -255,6 +259,9 @@ def _earlier_part(item: Any, outputs: Mapping[str, str]) -> Part | None:
     if kind == "function_call":
         call_id, name, arguments = (text_at(item, field) for field in ("call_id", "name", "arguments"))
         known = outputs.get(call_id)
-        result = None if known is None else FunctionResult(call_id, name, arguments, known)
-        return Called(name, arguments, result)
+        if known is None:
+            return Called(FunctionCall(call_id, name, arguments, "unfinished"))
+        return Called(
+            FunctionCall(call_id, name, arguments, "done", FunctionResult(call_id, name, arguments, known))
+        )
     return Used(kind) if kind.endswith("_call") else None

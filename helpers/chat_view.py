@@ -19,7 +19,7 @@ from helpers.code_interpreter import CodeCall, shown_logs
 from helpers.diagrams import plain
 from helpers.downloads import DownloadReport
 from helpers.file_search import FileSearch
-from helpers.functions import FunctionResult
+from helpers.function_calling import FunctionCall
 from helpers.markdown_html import code_html, markdown_html
 from helpers.rendering import plain_text
 
@@ -42,8 +42,9 @@ __all__ = [
 ]
 
 _RUNNING: Final = frozenset({"in_progress", "searching", "interpreting"})
+_BEFORE_ITS_RESULT: Final = frozenset({"writing", "waiting"})
 _MOST_OUTPUT: Final = 2_000
-_MOST_ARGUMENTS: Final = 160
+_MOST_OUTCOME: Final = 120
 _MOST_PASSAGES: Final = 8
 # Saved notebooks hold the transcript; more than this in pictures, and only their alternative texts are kept.
 _MOST_IMAGE_BYTES: Final = 1_500_000
@@ -82,11 +83,7 @@ class Ran:
 class Called:
     """A call of a function of yours."""
 
-    name: str
-    arguments: str = ""
-    """As the model wrote them; while it writes, the begin of it."""
-    result: FunctionResult | None = None
-    """``None`` as long as there is none."""
+    call: FunctionCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +175,13 @@ def _tool_data(part: Part) -> dict[str, Any]:
                 "images": [image.alt_text for image in call.images],
                 "status": call.status,
             }
-        case Called(name, arguments, result):
+        case Called(call):
             return {
                 "tool": "function",
-                "name": name,
-                "arguments": arguments,
-                "output": result.output if result else "",
-                "status": result.status if result else "not answered",
+                "name": call.name,
+                "arguments": call.arguments,
+                "output": call.result.output if call.result else "",
+                "status": call.status,
             }
         case Used(kind, status):
             return {"tool": kind.removesuffix("_call"), "status": status}
@@ -209,8 +206,8 @@ def doing(turn: Turn) -> str:
             return "Running code …"
         case Ran(call) if call.status in _RUNNING:
             return "Writing code …"
-        case Called(name, _, None):
-            return f"Calling {plain(name, 60) or 'a function'} …"
+        case Called(call) if call.status in _BEFORE_ITS_RESULT:
+            return f"Calling {plain(call.name, 60) or 'a function'} …"
         case Used(kind, status) if status in _RUNNING:
             return f"{_tool_words(kind)} …"
     return "Thinking …"
@@ -229,7 +226,7 @@ def turn_pieces(turn: Turn) -> list[str]:
         f'<div style="white-space:pre-wrap">{literal_html(turn.question)}</div></div>'
         f'<div><strong class="wc-who">{literal_html(plain(turn.assistant, 100))}</strong></div>'
     )
-    return [question, *(_part_html(part, turn.running) for part in turn.parts), _below_html(turn)]
+    return [question, *map(_part_html, turn.parts), _below_html(turn)]
 
 
 def turn_html(turn: Turn) -> str:
@@ -264,7 +261,7 @@ def _without_images(turn: Turn) -> Turn:
     return replace(turn, parts=tuple(parts))
 
 
-def _part_html(part: Part, running: bool) -> str:
+def _part_html(part: Part) -> str:
     match part:
         case Said():
             return _said_html(part)
@@ -272,8 +269,8 @@ def _part_html(part: Part, running: bool) -> str:
             return _search_html(search)
         case Ran(call):
             return _code_call_html(call)
-        case Called():
-            return _function_html(part, running)
+        case Called(call):
+            return _function_html(call)
         case Used(kind, status):
             words = _tool_words(kind, done=status not in _RUNNING)
             return f'<div class="wc-tool">{literal_html(words)}</div>'
@@ -332,40 +329,25 @@ def _image_html(image: Any) -> str:
     )
 
 
-def _function_html(call: Called, running: bool) -> str:
-    name = f"<code>{literal_html(plain(call.name, 60) or 'a function')}({_arguments_html(call.arguments)})</code>"
+def _function_html(call: FunctionCall) -> str:
+    signature = f"<code>{literal_html(call.signature)}</code>"
     result = call.result
     if result is None:
-        return f'<div class="wc-tool">{"Calls" if running else "Asked to call"} {name}</div>'
-    if result.status == "done":
-        headline = f"Called {name} → {_first_words(result.output)}"
-    else:
-        what = result.error or result.status.replace("_", " ")
-        headline = f"Called {name}: {literal_html(plain(what, 300))}"
-    cut = ' <p class="wc-aside">The output was too long and was cut.</p>' if result.shortened else ""
-    printed = (
-        f'<p class="wc-aside">It printed</p>{code_html(_cut(plain_text(result.printed)))}'
-        if result.printed.strip()
-        else ""
+        words = "Calls" if call.status in _BEFORE_ITS_RESULT else "Did not call"
+        return f'<div class="wc-tool">{words} {signature}</div>'
+    word = "Tried to call" if result.error else "Called"
+    headline = f"{word} {signature} → {literal_html(excerpt(call.outcome, _MOST_OUTCOME))}"
+    parts = [
+        ("The model wrote", *_readable(call.arguments)),
+        ("The model gets", *_readable(result.output)),
+        ("The function printed, and the model does not see it", plain_text(result.printed), ""),
+    ]
+    body = "".join(
+        f'<p class="wc-aside">{label}</p>{code_html(_cut(text), language)}'
+        for label, text, language in parts
+        if text.strip()
     )
-    full, language = _readable(result.output)
-    return _folded(headline, f"{code_html(_cut(full), language)}{cut}{printed}")
-
-
-def _arguments_html(arguments: str) -> str:
-    try:
-        values = json.loads(arguments)
-    except (ValueError, RecursionError):
-        values = None
-    if isinstance(values, dict):
-        arguments = ", ".join(
-            f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()
-        )
-    return literal_html(plain(arguments, _MOST_ARGUMENTS))
-
-
-def _first_words(output: str) -> str:
-    return f"<code>{literal_html(plain(output, 80))}</code>" if output.strip() else "nothing"
+    return _folded(headline, body)
 
 
 def _readable(output: str) -> tuple[str, str]:
@@ -375,7 +357,7 @@ def _readable(output: str) -> tuple[str, str]:
     except (ValueError, RecursionError):
         return plain_text(output), ""
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, indent=2), "json"
+        return plain_text(json.dumps(value, ensure_ascii=False, indent=2)), "json"
     return plain_text(output), ""
 
 
@@ -482,13 +464,8 @@ def _part_plain(part: Part) -> str:
             return search.plain()
         case Ran(call):
             return call.plain()
-        case Called(name, arguments, result):
-            written = f"{plain(name, 60)}({plain(arguments, _MOST_ARGUMENTS)})"
-            if result is None:
-                return f"Asked to call {written}"
-            if result.status != "done":
-                return f"Called {written}: {plain(result.error or result.status.replace('_', ' '), 300)}"
-            return f"Called {written}\n{_indented(_cut(plain_text(result.output)))}"
+        case Called(call):
+            return call.plain()
         case Used(kind, status):
             return _tool_words(kind, done=status not in _RUNNING)
 

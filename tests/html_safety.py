@@ -6,8 +6,38 @@ import html.parser
 import re
 
 TAGS = frozenset(
-    "a blockquote br code del details div em figcaption figure h4 h5 h6 hr img li ol p pre q span strong summary table tbody "
-    "td th thead tr ul".split()
+    [
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "details",
+        "div",
+        "em",
+        "figcaption",
+        "figure",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "img",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "span",
+        "strong",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
 )
 ATTRIBUTES = {
     "*": {"class", "style", "role"},
