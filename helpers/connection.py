@@ -23,7 +23,7 @@ from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.traffic import Watcher
 
-__all__ = ["connect", "run_summary"]
+__all__ = ["connect", "current_mode", "run_summary"]
 
 _MODES: Final = ("live", "recorded")
 _OPENAI_SERVER: Final = "https://api.openai.com/v1"
@@ -34,6 +34,10 @@ _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
 # By HTTP client, which is what the copies that with_options() makes of a client share.
 _watchers: Final[weakref.WeakKeyDictionary[object, Watcher]] = weakref.WeakKeyDictionary()
+
+Mode = Literal["live", "recorded"]
+_latest_mode: Mode | None = None
+"""The mode of the last client that ``connect`` made in this process; ``None`` before the first."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,32 @@ def connect(
     if key is None:
         return _recorded(asynchronous, _NO_KEY)
     return _live(key, limit_usd, asynchronous)
+
+
+def current_mode() -> Mode:
+    """Return the mode that this process works in, for functions which have no client.
+
+    That is the mode of the last client that ``connect()`` made here. Before the first one it is what ``connect()``
+    would choose without asking anybody, so Colab's secrets, which ask for access, are not looked at; a setting that
+    ``connect()`` would refuse counts as recorded. Nothing is printed, changed or raised.
+    """
+    if _latest_mode is not None:
+        return _latest_mode
+    try:
+        dotenv = _read_dotenv()
+        # As in connect(), an empty variable of the environment is a decision and hides the one in .env.
+        wanted = _wanted_mode(os.environ.get("WORKSHOP_API", dotenv.get("WORKSHOP_API", "")) or None)
+        key = os.environ.get("OPENAI_API_KEY", "").strip() or dotenv.get("OPENAI_API_KEY", "")
+        if key:
+            _checked_key(key, "the environment or .env")
+    except (ConfigurationError, OSError):
+        return "recorded"
+    return "live" if key and wanted != "recorded" else "recorded"
+
+
+def _remember_mode(mode: Mode) -> None:
+    global _latest_mode
+    _latest_mode = mode
 
 
 def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
@@ -241,6 +271,7 @@ def _can_type() -> bool:
 def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenAI:
     install_plain_errors()
     client = _recorded_client(asynchronous)
+    _remember_mode("recorded")
     _say("recorded", f"{why}, nothing will be spent")
     if why == _NO_KEY:
         print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
@@ -299,6 +330,7 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
     client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
     install_plain_errors()
     register(client, account)
+    _remember_mode("live")
     details = [f"key from {key.found_in}"]
     if host != urlsplit(_OPENAI_SERVER).hostname:
         details.append(f"server {host}")
