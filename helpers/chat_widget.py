@@ -432,11 +432,11 @@ class _Answering:
         stopped.cancel()
         with self._lock:
             self._wake = None
-        if not work.done() or work.cancelled():
+        error = None if not work.done() or work.cancelled() else work.exception()
+        if give_up_at is not None and (error is not None or not work.done() or work.cancelled()):
+            # However a run reports that it was cancelled, and whatever else went wrong while it ended.
             self._finish("stopped")
-            return
-        error = work.exception()
-        if error is None:
+        elif error is None:
             self._finish(self._handler.status)
         else:
             self._finish("failed", f"{_said_in_a_chat(error)} {self._handler.problem}".strip())
@@ -457,8 +457,14 @@ class _Answering:
             )
             try:
                 await self.run.until_done()
+                interrupted = False
+            except KeyboardInterrupt:
+                # What a run raises if it was stopped while functions ran; it would end the event loop.
+                interrupted = True
             finally:
                 await self.run.close()
+        if interrupted:
+            raise asyncio.CancelledError
         if chat._download_to is not None and self._handler.code_calls:
             # In a thread, so that Stop works meanwhile as well.
             self._handler.take_downloads(await asyncio.to_thread(self._download))
@@ -475,9 +481,9 @@ class _Answering:
     def _draw(self, status: str, error: str = "") -> None:
         self._is_new = False
         handler, run = self._handler, self.run
-        marks = list(handler.marks)
-        if status in ("incomplete", "cancelled"):
-            marks = handler.footer.splitlines()
+        # Below an answer that was stopped or failed stands what happened in the chat's own words.
+        own_words = status in ("in_progress", "stopping", "stopped", "failed")
+        marks = handler.marks if own_words else handler.footer.splitlines()
         self.turn = replace(
             self.turn,
             parts=handler.parts,

@@ -445,7 +445,7 @@ def test_stop_while_a_function_runs(client):
 
 def test_an_answer_that_will_not_stop_is_left_behind(served, monkeypatch):
     monkeypatch.setattr("helpers.chat_widget._STOP_S", 0.05)
-    begun, release = threading.Event(), asyncio.Event
+    begun = threading.Event()
     loops = []
 
     async def stubborn():
@@ -469,7 +469,6 @@ def test_an_answer_that_will_not_stop_is_left_behind(served, monkeypatch):
         if thread.name == "chat answer":
             thread.join(WAIT_S)
     assert [turn.status for turn in talk.turns] == ["stopped", "completed"]
-    del release
 
 
 def test_an_interrupt_stops_a_question_that_was_asked_from_code(slow_client):
@@ -643,8 +642,8 @@ def test_a_new_conversation_empties_the_chat(client):
     assert "Short it is." not in shown_text(widgets)
 
 
-def test_only_what_changes_is_sent_again(slow_client):
-    talk = chat(slow_client, teacher(CODE))
+def test_only_what_changes_is_sent_again(client):
+    talk = chat(client, teacher(CODE))
     widgets = widgets_of(talk)
     talk.ask("Plot the squares.")
     settled = [part for part in everything_in(widgets._messages) if isinstance(part, ipywidgets.HTML)]
