@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from helpers.assistant import Assistant as Assistant
+    from helpers.chat_widget import Chat as Chat
+    from helpers.chat_widget import chat as chat
     from helpers.checks import check as check
     from helpers.code_interpreter import CodeInterpreterHandler as CodeInterpreterHandler
     from helpers.connection import connect as connect
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Assistant": "assistant",
     "AsyncRun": "run",
+    "Chat": "chat_widget",
     "CodeInterpreterHandler": "code_interpreter",
     "ConfigurationError": "errors",
     "DownloadReport": "downloads",
@@ -91,6 +94,7 @@ _HOMES = {
     "UploadUnfinished": "files",
     "WebSearch": "web_search",
     "WorkshopError": "errors",
+    "chat": "chat_widget",
     "check": "checks",
     "cleanup": "ledger",
     "compare": "evaluation",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
+# By HTTP client, which is what the copies that with_options() makes of a client share.
+_watchers: Final[weakref.WeakKeyDictionary[object, Watcher]] = weakref.WeakKeyDictionary()
 
 Mode = Literal["live", "recorded"]
 _latest_mode: Mode | None = None
@@ -342,15 +345,19 @@ def _live_client(
     key: str, server: str, watcher: Watcher, asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    client: openai.OpenAI | openai.AsyncOpenAI
     if asynchronous:
-        return openai.AsyncOpenAI(
+        client = openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks=watcher.async_hooks()),
         )
-    return openai.OpenAI(
-        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
-    )
+    else:
+        client = openai.OpenAI(
+            api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
+        )
+    _watchers[client._client] = watcher
+    return client
 
 
 def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
@@ -359,29 +366,49 @@ def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
     Raises:
         ConfigurationError: it is no client.
     """
-    if isinstance(client, openai.OpenAI):
-        return client
-    if isinstance(client, openai.AsyncOpenAI):
-        return synchronous_twin(client)
-    raise ConfigurationError(
-        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
-    )
+    return client if isinstance(client, openai.OpenAI) else synchronous_twin(client)
 
 
 def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
-    """Return a synchronous client for the same account as ``client``."""
+    """Return a new synchronous client for the same account as ``client``."""
+    twin = _twin(client, asynchronous=False)
+    assert isinstance(twin, openai.OpenAI)
+    return twin
+
+
+def asynchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.AsyncOpenAI:
+    """Return a new asynchronous client for the same account as ``client``, with its ledger and its spend limit.
+
+    It is a new one even if ``client`` is asynchronous: the connections of such a client belong to the event loop that
+    opened them. Close it on the loop that used it: ``async with asynchronous(client) as own: …``.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    twin = _twin(client, asynchronous=True)
+    assert isinstance(twin, openai.AsyncOpenAI)
+    return twin
+
+
+def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
+        raise ConfigurationError(
+            f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
+        )
     if str(client.base_url).startswith(_RECORDED_SERVER):
-        twin = _recorded_client(asynchronous=False)
-        assert isinstance(twin, openai.OpenAI)
-        return twin
+        return _recorded_client(asynchronous)
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
-    made = _live_client(
-        client.api_key, str(client.base_url), Watcher(ledger_for(account)), asynchronous=False
-    )
-    assert isinstance(made, openai.OpenAI)
+    # The same watcher, so that what both spend counts towards one limit.
+    watcher = _watchers.get(client._client) or Watcher(ledger_for(account))
+    made = _live_client(client.api_key, str(client.base_url), watcher, asynchronous)
     register(made, account)
-    return made
+    return made.with_options(
+        organization=client.organization,
+        project=client.project,
+        timeout=client.timeout,
+        max_retries=client.max_retries,
+    )
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------

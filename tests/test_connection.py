@@ -9,7 +9,16 @@ import types
 import openai
 import pytest
 
-from helpers import ConfigurationError, cleanup, connect, connection, current_mode, run_summary
+from helpers import (
+    ConfigurationError,
+    SpendLimitReached,
+    cleanup,
+    connect,
+    connection,
+    current_mode,
+    ledger_of,
+    run_summary,
+)
 
 KEY = "sk-planted-0123456789abcdef"
 
@@ -294,6 +303,47 @@ def test_asking_for_the_mode_opens_no_dialogue_in_colab(monkeypatch, capsys):
     colab.userdata = types.SimpleNamespace(get=lambda name: pytest.fail("Colab was asked for a secret"))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     assert current_mode() == "recorded"
+
+
+@pytest.mark.parametrize("kind", [False, True], ids=["from a synchronous one", "from an asynchronous one"])
+def test_an_asynchronous_twin_works_on_the_same_account(kind, capsys):
+    client = connect("recorded", asynchronous=kind)
+
+    async def main():
+        async with connection.asynchronous(client) as twin:
+            assert twin is not client
+            assert type(twin) is openai.AsyncOpenAI
+            return (await twin.conversations.create()).id
+
+    conversation_id = asyncio.run(main())
+    assert ledger_of(client).has(conversation_id)
+
+
+def test_a_twin_of_a_live_client_has_its_settings_and_one_limit_with_it(monkeypatch, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    client = connect(limit_usd=0.5).with_options(timeout=7, max_retries=0)
+    client.project = "proj_1"
+    twin = connection.asynchronous(client)
+    assert (twin.api_key, twin.base_url, twin.timeout, twin.max_retries, twin.project) == (
+        KEY,
+        client.base_url,
+        7,
+        0,
+        "proj_1",
+    )
+    ledger_of(client).meter.price_usd += 1
+    with pytest.raises(SpendLimitReached, match=r"The limit of \$0\.50 is used up"):
+        asyncio.run(twin.responses.create(model="gpt-6-luna", input="Hi"))
+    again = connection.synchronous(twin)
+    with pytest.raises(SpendLimitReached):
+        again.responses.create(model="gpt-6-luna", input="Hi")
+
+
+def test_only_a_client_has_a_twin():
+    for make in (connection.asynchronous, connection.synchronous):
+        with pytest.raises(ConfigurationError, match="must be the client that connect"):
+            make("sk-key")
 
 
 def test_the_key_is_in_nothing_that_is_shown(monkeypatch, capsys, unchecked):
