@@ -115,9 +115,14 @@ def _works(found: Bubblewrap) -> bool:
         return done.returncode == 0
 
 
+def readable_paths() -> list[str]:
+    """Return what a sandbox may read: the system's programs and libraries, and Python with its packages."""
+    return [path for path in (*_SYSTEM, *_SETTINGS, "/nix/store", *_python_paths()) if os.path.exists(path)]
+
+
 @functools.cache
 def _readable() -> tuple[str, ...]:
-    """Return the options for what may be read: the system's programs and libraries, and Python with its packages."""
+    """Return the options for what may be read (see ``readable_paths``)."""
     mounts: dict[str, tuple[str, ...]] = {}
     for path in _SYSTEM:
         if os.path.islink(path):
