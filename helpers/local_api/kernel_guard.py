@@ -19,6 +19,7 @@ from typing import Any
 _KEPT_KINDS = ("text/plain", "image/png")
 _LONGEST_IMAGE = 16 << 20
 _MOST_LINES = 2_000
+_MOST_OPEN_FILES = 1_024
 
 
 def main() -> None:
@@ -118,6 +119,7 @@ def _set_limits(settings: dict[str, Any]) -> None:
     import resource
 
     _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, _MOST_OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, settings["file_bytes"])
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
