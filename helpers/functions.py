@@ -391,7 +391,7 @@ def _checked_name(name: object, function: Any, behind: Any) -> str:
 def _checked_description(description: object, summary: str, name: str) -> str:
     if description is not None and (not isinstance(description, str) or not description.strip()):
         raise ConfigurationError(f"The description of {name} must be a text that is not empty.")
-    text = inspect.cleandoc(description) if isinstance(description, str) else summary
+    text = inspect.cleandoc(description).strip() if isinstance(description, str) else summary
     if not text:
         raise ConfigurationError(
             f"{name} has no docstring, and its description is all that the model reads to decide when to call it. Write one "
