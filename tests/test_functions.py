@@ -29,6 +29,7 @@ from helpers import (
     FunctionTool,
     WorkshopError,
     function_tool,
+    functions,
 )
 from helpers.functions import ArgumentsError, FunctionRuns, not_run
 from tests.strict_schema import problems
@@ -731,7 +732,8 @@ class Hanging:
 
     def __init__(self):
         self.has_last_words = False
-        self.started, self.let_go, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.started, self.let_go, self.ended = (threading.Event() for _ in range(3))
+        self.later_started, self.later_cancelled = threading.Event(), threading.Event()
 
     def hang(self) -> str:
         """Hang."""
@@ -745,11 +747,12 @@ class Hanging:
 
     async def hang_later(self) -> str:
         """Hang."""
-        self.started.set()
+        self.later_started.set()
         try:
             await asyncio.sleep(PATIENCE_S)
-        finally:
-            self.ended.set()
+        except asyncio.CancelledError:
+            self.later_cancelled.set()
+            raise
         return "late"
 
 
@@ -760,19 +763,40 @@ def hanging():
     functions.let_go.set()
 
 
-def wait_for_threads():
-    for thread in threading.enumerate():
-        if thread.name.startswith("function "):
-            thread.join(PATIENCE_S)
+def threads(name="function "):
+    """Return the threads in which functions run."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until a test's conditions are met; each one makes it a minute later."""
+    conditions = []
+    monkeypatch.setattr(functions, "_now_s", lambda: 60.0 * sum(condition() for condition in conditions))
+    return conditions
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_function_that_hangs_does_not_hold_up_the_others(hanging, is_async, capsys):
-    runner = FunctionRunner([hanging.hang, hanging.hang_later, add], time_limit_s=0.2)
-    calls = [call("hang"), call("add", {"first": 1}), call("hang_later"), call("add", {"first": 2}, "call_2")]
+def test_a_function_that_hangs_does_not_hold_up_the_others(hanging, clock, is_async, capsys):
+    added = []
+
+    def note(number: int) -> int:
+        """Note it."""
+        added.append(number)
+        return number
+
+    clock.append(lambda: hanging.started.is_set() and hanging.later_started.is_set() and len(added) == 2)
+    runner = FunctionRunner([hanging.hang, hanging.hang_later, note], time_limit_s=30)
+    calls = [
+        call("hang"),
+        call("note", {"number": 1}),
+        call("hang_later"),
+        call("note", {"number": 2}, "call_2"),
+    ]
     runs = asyncio.run(runner.run_async(calls)) if is_async else runner.run(calls)
-    assert [result.status for result in runs] == ["timed_out", "done", "timed_out", "done"]
-    assert told(runs[0]) == "hang did not finish within 0.2 seconds."
+    assert [runs[place].status for place in (0, 2)] == ["timed_out", "timed_out"]
+    assert [runs[place].output for place in (1, 3)] == ["1", "2"]
+    assert told(runs[0]) == "hang did not finish within 30 seconds."
     assert "thrown away" in runs[0].error
     assert runs[0].printed == "before\n"
     assert not runs.interrupted
@@ -780,32 +804,55 @@ def test_a_function_that_hangs_does_not_hold_up_the_others(hanging, is_async, ca
     hanging.has_last_words = True
     hanging.let_go.set()
     assert hanging.ended.wait(PATIENCE_S)
-    wait_for_threads()
+    for thread in threads():
+        thread.join(PATIENCE_S)
     assert runs[0].status == "timed_out"
     assert capsys.readouterr().out == ""
 
 
-def test_an_async_function_that_is_too_late_is_cancelled(hanging):
-    (result,) = FunctionRunner([hanging.hang_later], time_limit_s=0.05).run([call("hang_later")])
+def test_an_async_function_that_is_too_late_is_cancelled(hanging, clock):
+    clock.append(hanging.later_started.is_set)
+    (result,) = FunctionRunner([hanging.hang_later]).run([call("hang_later")])
     assert result.status == "timed_out"
-    assert hanging.ended.wait(PATIENCE_S)
+    assert hanging.later_cancelled.wait(PATIENCE_S)
 
 
-def test_more_hanging_functions_than_run_at_once(hanging):
-    calls = [call("hang", call_id=f"call_{number}") for number in range(9)]
-    runner = FunctionRunner([hanging.hang, add], time_limit_s=0.1)
-    runs = runner.run([*calls, call("add", {"first": 1})])
-    assert [result.status for result in runs] == ["timed_out"] * 9 + ["done"]
+def test_more_hanging_functions_than_run_at_once(hanging, clock):
+    started, added = [], []
 
-
-def test_an_async_function_that_blocks_does_not_hold_up_the_others(hanging):
-    async def block() -> None:
-        """Block the loop."""
+    def hang() -> None:
+        """Hang."""
+        started.append(1)
         hanging.let_go.wait(PATIENCE_S)
 
-    runner = FunctionRunner([block, add_later], time_limit_s=0.2)
-    runs = runner.run([call("block"), call("add_later", {"first": 1})])
-    assert [result.status for result in runs] == ["timed_out", "done"]
+    def note() -> None:
+        """Note it."""
+        added.append(1)
+
+    clock += [lambda: len(started) >= 8, lambda: len(started) == 9 and bool(added)]
+    calls = [call("hang", call_id=f"call_{number}") for number in range(9)]
+    runs = FunctionRunner([hang, note]).run([*calls, call("note")])
+    assert [result.status for result in runs[:9]] == ["timed_out"] * 9
+    assert added == [1]
+
+
+def test_an_async_function_that_blocks_does_not_hold_up_the_others(hanging, clock):
+    done = threading.Event()
+
+    async def block() -> None:
+        """Block the loop."""
+        hanging.started.set()
+        hanging.let_go.wait(PATIENCE_S)
+
+    async def quick() -> str:
+        """Be quick."""
+        done.set()
+        return "in time"
+
+    clock.append(lambda: hanging.started.is_set() and done.is_set())
+    runs = FunctionRunner([block, quick]).run([call("block"), call("quick")])
+    assert runs[0].status == "timed_out"
+    assert done.is_set()
 
 
 def test_python_ends_although_a_function_hangs():
@@ -856,6 +903,7 @@ def test_an_interrupt_answers_every_call_and_does_not_raise(hanging):
         """Stop everything."""
         finished.wait(PATIENCE_S)
         hanging.started.wait(PATIENCE_S)
+        hanging.later_started.wait(PATIENCE_S)
         interrupt()
         hanging.let_go.wait(PATIENCE_S)
         return "never seen"
@@ -871,7 +919,7 @@ def test_an_interrupt_answers_every_call_and_does_not_raise(hanging):
     assert runs[0].status in ("done", "interrupted")
     assert told(runs[1]) == "stopper was stopped by the user before it finished."
     assert runs[1].error == "You stopped it before stopper had finished."
-    assert hanging.ended.wait(PATIENCE_S)  # the async one was cancelled
+    assert hanging.later_cancelled.wait(PATIENCE_S)
     # And the next round is as if nothing had been.
     assert runner.run([call("add", {"first": 1})])[0].output == "2"
 
@@ -904,6 +952,7 @@ def test_a_cancellation_answers_every_call_and_can_be_raised_again(hanging):
         calls = [call("add", {"first": 1}), call("hang"), call("hang_later")]
         task = asyncio.create_task(runner.run_async(calls))
         await asyncio.to_thread(hanging.started.wait, PATIENCE_S)
+        await asyncio.to_thread(hanging.later_started.wait, PATIENCE_S)
         task.cancel()
         runs = await task
         await asyncio.sleep(0)  # the cancelled function gets its turn
@@ -913,7 +962,7 @@ def test_a_cancellation_answers_every_call_and_can_be_raised_again(hanging):
     assert runs.interrupted
     assert isinstance(runs.interruption, asyncio.CancelledError)
     assert [result.status for result in runs][1:] == ["interrupted", "interrupted"]
-    assert hanging.ended.is_set()
+    assert hanging.later_cancelled.is_set()
 
 
 def test_a_time_limit_around_it_still_works_when_the_cancellation_is_raised_again(hanging):

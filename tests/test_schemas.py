@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypeVar
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import Doc, TypedDict
 
 from helpers.errors import ConfigurationError
@@ -209,7 +209,7 @@ def test_nested_models_are_closed_too_and_their_defaults_become_null():
         "description": "the order",
         "anyOf": [{"$ref": "#/$defs/Order"}],
     }
-    assert found["$defs"]["Order"]["description"] == "What somebody wants."
+    assert found["$defs"]["Row"]["description"] == "One row."
     assert found["$defs"]["Order"]["properties"]["count"] == {"type": ["integer", "null"]}
     assert found["$defs"]["Row"]["required"] == ["step", "loss"]
     assert found["$defs"]["Row"]["properties"]["loss"] == {"type": ["number", "null"]}
@@ -221,6 +221,18 @@ def test_a_class_that_holds_itself():
     found = parameters(plant)
     assert problems(found) == []
     assert found["$defs"]["Node"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+
+
+class Nest(RootModel[list["Nest | int"]]):
+    """A list in a list."""
+
+
+def test_a_list_that_holds_itself():
+    def flatten(nest: Nest, again: Annotated[Nest, "Another one"]): ...
+
+    found = parameters(flatten)
+    assert problems(found) == []
+    assert found["$defs"]["Nest"]["items"]["anyOf"] == [{"$ref": "#/$defs/Nest"}, {"type": "integer"}]
 
 
 def test_a_union_that_a_field_decides():
