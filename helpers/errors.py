@@ -6,11 +6,14 @@ keys and other secrets from what is shown. Not here: retrying (``run.py``) and d
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
 import os
 import re
 import threading
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import openai
@@ -23,10 +26,13 @@ __all__ = [
     "Stopped",
     "StreamInterrupted",
     "WorkshopError",
+    "can_retry",
     "explain",
     "hide",
     "install_plain_errors",
     "redact",
+    "retry_after_s",
+    "what_it_is",
 ]
 
 _KEY_LIKE: Final = re.compile(r"\bsk-[A-Za-z0-9_\-*.…]{3,}")
@@ -146,15 +152,26 @@ class RunFailed(WorkshopError):
         code: the API's code, such as ``"server_error"`` or ``"conversation_locked"``; ``None`` if it sent none.
         partial_text: the text that had arrived before the error; ``""`` if none had.
         response_id: the id of the failed response, if it got one.
+        can_retry: whether the same request may work if it is sent again.
+        retry_after_s: how many seconds the API asks to wait before that; ``None`` if it does not say.
     """
 
     def __init__(
-        self, message: str, *, code: str | None = None, partial_text: str = "", response_id: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        partial_text: str = "",
+        response_id: str | None = None,
+        can_retry: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.partial_text = partial_text
         self.response_id = response_id
+        self.can_retry = can_retry
+        self.retry_after_s = retry_after_s
 
 
 class StreamInterrupted(RunFailed):
@@ -181,6 +198,13 @@ class SpendLimitReached(WorkshopError, openai.OpenAIError):
 
     It is an ``openai.OpenAIError`` as well, because the SDK passes those on as they are and does not retry.
     """
+
+
+def what_it_is(value: object) -> str:
+    """Return a few words for a value that should have been something else, such as ``"the class Shout"``."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"the text {value[:30]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def explain(error: BaseException) -> str:
@@ -213,8 +237,54 @@ def explain(error: BaseException) -> str:
     return redact(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
 
 
+_PASSING_CODES: Final = frozenset(
+    {"server_error", "server_is_overloaded", "rate_limit_exceeded", "slow_down"}
+)
+_PASSING_STATUS: Final = frozenset({408, 409, 429})
+
+
+def can_retry(error: openai.APIError) -> bool:
+    """Return whether the same request may work if it is sent again.
+
+    Yes for a lost connection, a conflict, too many requests and a fault of the server; no for a billing limit, which
+    has the same status as too many requests, and for whatever the server says not to send again.
+    """
+    if error.code in _BILLING_CODES or error.type == "insufficient_quota":
+        return False
+    if isinstance(error, openai.APIStatusError):
+        hint = error.response.headers.get("x-should-retry")
+        if hint in ("true", "false"):
+            return hint == "true"
+        return error.status_code in _PASSING_STATUS or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError) or error.code in _PASSING_CODES
+
+
+def retry_after_s(error: openai.APIError) -> float | None:
+    """Return how many seconds the server asks to wait; ``None`` if it says nothing that can be read.
+
+    The headers ``retry-after-ms`` and ``retry-after`` are read, the latter in seconds or as a date (RFC 9110, 10.2.3).
+    """
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    headers = error.response.headers
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(TypeError, ValueError):
+            seconds = float(headers.get(name, "")) * unit_s
+            if 0 <= seconds < float("inf"):
+                return seconds
+    with contextlib.suppress(TypeError, ValueError):
+        when = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(0.0, (when - dt.datetime.now(when.tzinfo)).total_seconds())
+    return None
+
+
 def _explain_status(error: openai.APIStatusError) -> str:
     code, message = error.code, _message_of(error)
+    if message.startswith("No tool output found for function call"):
+        return (
+            f"{_sentence(message)} The conversation waits for the result of a function that was never sent. Run "
+            "helpers.repair_thread(client, thread) and ask again, or start a new conversation."
+        )
     by_code: dict[str, str] = {
         "invalid_api_key": _WRONG_KEY,
         "model_not_found": (

@@ -1,10 +1,12 @@
 """Walks a JSON schema and says where it breaks the rules of OpenAI's strict mode.
 
 Written from the rules in https://developers.openai.com/api/docs/guides/structured-outputs, apart from the code that makes
-the schemas, so that the two can disagree.
+the schemas, so that the two can disagree. The local API's own check is asked as well.
 """
 
 import json
+
+from helpers.local_api.schemas import problem_in
 
 _COMMON = {"type", "description", "enum", "anyOf", "$ref", "$defs"}
 _FOR_TYPE = {
@@ -33,7 +35,8 @@ def problems(schema):
     if schema.get("type") != "object" or "anyOf" in schema:
         return ["$: the root must be an object"]
     json.dumps(schema, allow_nan=False)
-    return list(_walk(schema, "$", schema, 0))
+    refusal = problem_in(schema, strict=True)
+    return [*_walk(schema, "$", schema, 0), *([f"the local API: {refusal}"] if refusal else [])]
 
 
 def _walk(node, where, root, level):

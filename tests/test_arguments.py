@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -261,6 +261,7 @@ arguments_like = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), json_values.map(json.dumps), arguments_like.map(json.dumps)))
 def test_any_text_is_read_or_refused_in_words(text):
     found, refusal = {}, ""
@@ -317,11 +318,13 @@ SENDABLE = EVERYTHING.parameters | {
 }
 
 
+@settings(deadline=None)
 @given(what_strict_mode_allows(SENDABLE, SENDABLE))
 def test_all_that_strict_mode_lets_a_model_send_is_taken(arguments):
     assert set(read(arguments)) <= set(arguments)
 
 
+@settings(deadline=None)
 @given(arguments_like)
 def test_what_was_read_is_read_alike_again(arguments):
     """Conversion settles: the plain values that came out go in again unchanged."""

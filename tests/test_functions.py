@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseFunctionToolCall
 
@@ -709,6 +709,7 @@ arguments_text = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["add", "add_later", "divide", "no such"]), arguments_text), max_size=4

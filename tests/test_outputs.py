@@ -13,7 +13,7 @@ from collections import OrderedDict, deque, namedtuple
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel
 
@@ -279,6 +279,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values, st.integers(200, 2_000))
 def test_any_value_is_written_within_the_limit_or_refused(value, most_characters):
     try:
