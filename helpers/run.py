@@ -486,6 +486,8 @@ class AsyncRun(_BaseRun):
                     came = await self._functions.run_async(
                         wanted.calls, answered=wanted.answered, stop=lambda: self._cancelled
                     )
+                    if self._cancelled and isinstance(came.interruption, asyncio.CancelledError):
+                        raise came.interruption
                 else:
                     came = wanted.work(self._client)
                     if inspect.isawaitable(came):

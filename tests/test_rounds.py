@@ -733,6 +733,61 @@ def test_an_asynchronous_run_stops_at_once_even_if_nothing_arrives(how):
     }
 
 
+@pytest.mark.parametrize("how", ["cancel", "task", "time limit"])
+def test_an_asynchronous_run_that_ends_while_a_function_runs(how):
+    started = asyncio.Event()
+
+    async def slow() -> str:
+        """Wait for nothing."""
+        started.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    waiting = Assistant("Waiting", "Wait.", model="gpt-6-luna", tools=[slow])
+    answers = [
+        stream_of(*response(call("slow", "{}"))),
+        page({**ASKED, "name": "slow"}),
+        as_json({"object": "list", "data": []}),
+    ]
+    requests = []
+
+    def handler(request):
+        requests.append(request)
+        return answers.pop(0)()
+
+    async def expire(limit):
+        await started.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def follow(run):
+        async with asyncio.timeout(None) as limit:
+            expiring = asyncio.ensure_future(expire(limit)) if how == "time limit" else None
+            await run.until_done()
+        assert expiring is None
+        return asyncio.current_task().cancelling()
+
+    async def main():
+        async with openai.AsyncOpenAI(
+            api_key=KEY, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(handler))
+        ) as client:
+            run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+            task = asyncio.create_task(follow(run))
+            await started.wait()
+            if how == "cancel":
+                run.cancel()
+                assert await task == 0, "the task itself is not cancelled"
+            else:
+                if how == "task":
+                    task.cancel()
+                with pytest.raises(TimeoutError if how == "time limit" else asyncio.CancelledError):
+                    await task
+            return run
+
+    run = asyncio.run(asyncio.wait_for(main(), 30))
+    assert run.status == ("cancelled" if how == "cancel" else "interrupted")
+    assert sent(requests[-1])["items"][0]["call_id"] == "call_1"
+
+
 # -- structured answers -----------------------------------------------------------------------------------------------
 
 
