@@ -61,7 +61,7 @@ class _BaseRun:
         text_format: type[BaseModel] | None = None,
     ) -> None:
         self.handler = handler
-        self.trace = Trace(question=question, assistant=assistant)
+        self.trace = Trace(question=question, assistant=assistant, handler=type(handler).__name__)
         self._course = Course(request, handler, self.trace, limits or Limits())
         self._functions = functions or FunctionRunner(())
         self._text_format = text_format
