@@ -647,6 +647,58 @@ def test_cancelling_while_a_function_runs_does_not_wait_for_it():
     assert sent(requests[-1])["items"][0]["call_id"] == "call_1"
 
 
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_cancelling_between_two_functions_keeps_what_the_first_gave_back(how):
+    first_done, started, released = (threading.Event() for _ in range(3))
+
+    def quick() -> str:
+        """Answer at once."""
+        first_done.set()
+        return "early"
+
+    def slow() -> str:
+        """Wait for somebody."""
+        first_done.wait(30)
+        started.set()
+        released.wait(30)
+        return "late"
+
+    def stop():
+        started.wait(30)
+        run.cancel()
+
+    two = response(call("quick", "{}", "call_1"), call("slow", "{}", "call_2", place=1))
+    asked = [{**two[-1]["response"]["output"][place]} for place in (1, 0)]
+    answers = [stream_of(*two), page(*asked), as_json({"object": "list", "data": []})]
+    requests = []
+
+    def handler(request):
+        requests.append(request)
+        return answers.pop(0)()
+
+    waiting = Assistant("Waiting", "Wait.", model="gpt-6-luna", tools=[quick, slow])
+    transport = httpx2.MockTransport(handler)
+    stopper = threading.Thread(target=stop)
+    if how == "sync":
+        client = openai.OpenAI(api_key=KEY, http_client=httpx2.Client(transport=transport))
+        run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+        stopper.start()
+        run.until_done()
+    else:
+        client = openai.AsyncOpenAI(api_key=KEY, http_client=httpx2.AsyncClient(transport=transport))
+        run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+        stopper.start()
+        asyncio.run(run.until_done())
+    stopper.join()
+    released.set()
+    assert run.status == "cancelled"
+    assert [(each.name, each.status) for each in run.function_results] == [
+        ("quick", "done"),
+        ("slow", "interrupted"),
+    ]
+    assert sent(requests[-1])["items"][0]["output"] == "early"
+
+
 def test_a_background_response_is_cancelled_at_the_api():
     class Enough(Noting):
         def on_text_delta(self, delta, snapshot):
