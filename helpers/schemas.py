@@ -419,7 +419,7 @@ class _Strict:
             raise self._refuse(
                 where,
                 "is a dict with free keys, which strict mode cannot say",
-                "Name the keys in a dataclass, or take a list of pairs that are one.",
+                "Name the keys in a dataclass, or take a list of dataclass objects, each with a name and a value.",
             )
         if level > _MOST_LEVELS:
             raise self._refuse(
