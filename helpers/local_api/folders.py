@@ -87,11 +87,23 @@ def remove_folder(folder: Path) -> None:
     However deep it is and whatever is forbidden in it: code can take away the right to look into a folder or to change
     it, and can make a path that is longer than the system takes, and so keep it on the disk.
     """
-    if os.open in os.supports_dir_fd and os.path.isdir(folder) and not os.path.islink(folder):
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return
+    if os.open in os.supports_dir_fd:
         with contextlib.suppress(OSError):
             os.chmod(folder, stat.S_IRWXU)
             _empty(folder)
-    shutil.rmtree(folder, onerror=_insist)
+
+    def insist(function: Callable[..., Any], path: str, _: object) -> None:
+        # Never above the folder: what it lies in belongs to others, too.
+        inside = os.path.dirname(path) if path != str(folder) else path
+        with contextlib.suppress(OSError):
+            os.chmod(inside, stat.S_IRWXU)
+            if not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+
+    shutil.rmtree(folder, onerror=insist)
 
 
 def _empty(folder: Path) -> None:
@@ -128,11 +140,3 @@ def _sort_out(place: int) -> list[str]:
         else:
             os.unlink(name, dir_fd=place)
     return folders
-
-
-def _insist(function: Callable[..., Any], path: str, _: object) -> None:
-    with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        if not os.path.islink(path):
-            os.chmod(path, stat.S_IRWXU)
-        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)

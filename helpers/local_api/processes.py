@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _SECONDS_TO_DIE: Final = 5.0
+_SECONDS_TO_STAND_STILL: Final = 1.0
 _MOST_LOOKS: Final = 20
 
 
@@ -141,6 +142,7 @@ def hold(pid: int) -> None:
     held: set[int] = set()
     if not _is_bubblewrap(pid):
         _signal({pid}, signal.SIGSTOP)
+        held.add(pid)
     # What starts others all the time is looked for again, as often as there can be something new.
     for _ in range(_MOST_LOOKS):
         new = set(below(pid)) - held
@@ -148,6 +150,10 @@ def hold(pid: int) -> None:
             break
         _signal(new, signal.SIGSTOP)
         held |= new
+    # A signal is there at once and obeyed a little later.
+    last = time.monotonic() + _SECONDS_TO_STAND_STILL
+    while any(_runs(pid) for pid in held) and time.monotonic() < last:
+        time.sleep(0.001)
 
 
 def let_go(pid: int) -> None:
@@ -160,6 +166,14 @@ def _signal(pids: set[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in b"TtZX"
+    except (OSError, IndexError):  # it ended meanwhile
+        return False
 
 
 def _is_bubblewrap(pid: int) -> bool:

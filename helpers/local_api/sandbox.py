@@ -222,6 +222,7 @@ class _Run:
         self._limits = sandbox.limits
         self._folders = [sandbox.folder, kernel.private]
         self._id = ""
+        self._too_deep = False
         self._replied = self._idle = False
 
     def to_its_end(self, code: str) -> str:
@@ -374,13 +375,16 @@ class _Run:
     def _files(self) -> dict[str, int]:
         # More than are needed to see that there are too many are not looked at.
         found: dict[str, int] = {}
+        self._too_deep = False
         for folder in self._folders:
-            found |= sizes(folder, 20 * self._limits.files + 2_000)
+            part = sizes(folder, 20 * self._limits.files + 2_000)
+            longest = len(str(folder)) + LONGEST_PATH
+            self._too_deep = self._too_deep or any(len(path) > longest for path in part)
+            found |= part
         return found
 
     def _too_many_files(self, now: dict[str, int], given: dict[str, int], before: tuple[int, int]) -> str:
-        longest = LONGEST_PATH + max(len(str(folder)) for folder in self._folders)
-        if any(len(path) > longest for path in now):
+        if self._too_deep:
             return "The code made folders in folders deeper than anybody can look and was stopped. Remove them first."
         number, size = _used(now, given)
         # Code that removes what earlier code wrote must be able to run.
