@@ -88,7 +88,9 @@ def executed(tmp_path_factory):
     notebook = notebook_of(list(PLACES))
     # In automation lines are shown; a person gets Markdown.
     env = {**environment(WORKSHOP_DISPLAY="markdown"), "WORKSHOP_STRICT": "0"}
-    client = NotebookClient(notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(work)}})
+    client = NotebookClient(
+        notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(work)}}
+    )
     client.execute(env=env)
     nbformat.write(notebook, work / "hostile.ipynb")
     return folder, work, notebook
@@ -139,7 +141,12 @@ def assert_quiet(page, own):
     assert page.dialogs == []
     outside = [url for url in page.asked if not re.match(rf"{re.escape(own)}|data:|blob:", url)]
     assert outside == []
-    assert page.evaluate("document.querySelectorAll('.jp-OutputArea-output iframe, .jp-OutputArea-output form').length") == 0
+    assert (
+        page.evaluate(
+            "document.querySelectorAll('.jp-OutputArea-output iframe, .jp-OutputArea-output form').length"
+        )
+        == 0
+    )
     live = page.evaluate(
         """() => [...document.querySelectorAll('.jp-OutputArea-output *')].filter(each =>
             [...each.attributes].some(one => one.name.startsWith('on') || /^\\s*javascript:/i.test(one.value))
@@ -151,7 +158,9 @@ def assert_quiet(page, own):
 def test_everything_is_shown_and_nothing_lives_in_jupyterlab(executed, page, tmp_path):
     folder, _, notebook = executed
     texts = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [output.evalue[:60] for cell in texts[:-1] for output in cell.outputs if output.output_type == "error"] == []
+    assert [
+        output.evalue[:60] for cell in texts[:-1] for output in cell.outputs if output.output_type == "error"
+    ] == []
     with running_lab(folder, WORKSHOP_STRICT="0") as address:
         open_notebook(page, address, "work/hostile.ipynb")
         before = look_at_everything(page, ".jp-WindowedPanel-outer")
@@ -159,8 +168,8 @@ def test_everything_is_shown_and_nothing_lives_in_jupyterlab(executed, page, tmp
         # Outputs of a kernel that runs here are trusted, unlike those that were opened: now all of it is live.
         choose(page, "Run", "Run All Cells")
         page.wait_for_function(
-            "() => document.querySelector(\\".jp-Notebook-ExecutionIndicator\\").dataset.status === 'idle'"
-            " && [...document.querySelectorAll('.jp-InputPrompt')].every(each => !each.textContent.includes('*'))".replace('\\\\"', '"'),
+            "() => document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle'"
+            " && [...document.querySelectorAll('.jp-InputPrompt')].every(each => !each.textContent.includes('*'))",
             timeout=240_000,
         )
         text = look_at_everything(page, ".jp-WindowedPanel-outer")
@@ -168,7 +177,12 @@ def test_everything_is_shown_and_nothing_lives_in_jupyterlab(executed, page, tmp
         assert_quiet(page, address)
     for shown in (before, text):
         assert shown.count(MARK) > len(HOSTILE)
-        for words in ("<script>window.broken='script'</script>", "onerror=", "javascript:", "delete_everything"):
+        for words in (
+            "<script>window.broken='script'</script>",
+            "onerror=",
+            "javascript:",
+            "delete_everything",
+        ):
             assert words in shown, words
 
 

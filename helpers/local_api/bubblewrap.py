@@ -68,7 +68,8 @@ class Bubblewrap:
             *("--unshare-cgroup-try", "--hostname", "sandbox", "--uid", _USER, "--gid", _USER),
             *("--die-with-parent", "--cap-drop", "ALL", *self.extras),
             *_readable(),
-            *("--proc", "/proc", "--dev", "/dev"),
+            # Read-only: to Linux, a sandbox that root starts is root's, and could change settings of the whole machine.
+            *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"),
             *("--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),
             *("--bind", str(private / "run"), RUN, "--bind", str(private / "home"), HOME),
             *("--bind", str(private / "tmp"), TEMPORARY, "--bind", str(folder), DATA),
