@@ -136,7 +136,7 @@ def look_at_everything(page, panel):
             const pause = () => new Promise(done => setTimeout(done, 40));
             const outer = document.querySelector(panel) || document.scrollingElement;
             const texts = [];
-            for (let at = 0; at <= outer.scrollHeight + 1400; at += 4000) {
+            for (let at = 0; at <= outer.scrollHeight; at += 4000) {
                 outer.scrollTop = at;
                 await pause();
                 texts.push(...[...document.querySelectorAll('.jp-OutputArea-output')].filter(one => !one.seen).map(one => {
@@ -149,6 +149,7 @@ def look_at_everything(page, panel):
                     return one.innerText;
                 }));
             }
+            outer.scrollTop = 3000;
             await pause();
             return texts.join('\\n');
         }""",
