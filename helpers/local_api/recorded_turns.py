@@ -32,7 +32,7 @@ class RecordedTurns:
     """A source of turns that plays recordings, and leaves the rest to the offline helper.
 
     Args:
-        folder: where the recordings are.
+        recordings: the folder where they are, or a library that has read it.
         file_search: searches the vector stores that a request offers.
         code_interpreter: knows the tables that code would find.
         strict: refuse, instead of marking, whatever is not exactly as recorded (for tests).
@@ -40,13 +40,13 @@ class RecordedTurns:
 
     def __init__(
         self,
-        folder: Path,
+        recordings: Path | Library,
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
         *,
         strict: bool = False,
     ) -> None:
-        self._library = Library(folder)
+        self._library = recordings if isinstance(recordings, Library) else Library(recordings)
         self._file_search = file_search
         self._helper = OfflineHelper(file_search, code_interpreter)
         self._strict = strict
