@@ -256,6 +256,7 @@ class _Connection(asyncio.Protocol):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD_BYTES)
         self._writable = asyncio.Event()
         self._writable.set()
+        self._lost = asyncio.Event()
         self._body: _Body | None = None
         self._answering: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -287,6 +288,7 @@ class _Connection(asyncio.Protocol):
         self._stop_timer()
         self._writable.set()
         self._give_up()
+        self._lost.set()
 
     def pause_writing(self) -> None:
         """Know that the client does not keep up."""
@@ -438,8 +440,8 @@ class _Connection(asyncio.Protocol):
         """End the connection, and wait until what was under way is given up."""
         answering = self._answering
         self._transport.abort()
+        await self._lost.wait()
         if answering:
-            answering.cancel()
             await asyncio.wait([answering])
 
 
@@ -536,6 +538,8 @@ class Server:
         """Stop listening, give up what is under way, and close all APIs."""
         if self._listening:
             self._listening.close()
+            for _ in range(3):
+                await asyncio.sleep(0)  # who was accepted just now becomes a connection first
         await asyncio.gather(*(connection.close() for connection in list(self.connections)))
         self.accounts.close()
 

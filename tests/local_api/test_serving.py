@@ -16,9 +16,10 @@ import pytest
 
 from helpers.local_api import LocalAPI, __main__, serving
 from helpers.local_api.errors import APIError
-from tests.local_api.conftest import MODEL, RECORDINGS, make_client
+from tests.local_api.conftest import DATA, MODEL, make_client
 from tests.local_api.kernels import InProcess
 
+RECORDINGS = DATA / "other_clients.yaml"
 LONG = {"model": MODEL, "input": "Say it long."}
 # More than the buffers of both sides hold, so a server that is not read stops in the middle of its events.
 LARGE_TEXT = "Answer well. " * 30_000
@@ -598,6 +599,10 @@ def test_it_prints_one_line_and_ends_cleanly(command, number):
     assert "OPENAI_BASE_URL" in line
     assert "OPENAI_API_KEY" in line
     assert (rest, process.returncode) == ("", 0)
+
+
+def test_the_recordings_of_these_tests_have_no_problems(capsys):
+    assert __main__.main(["check", str(RECORDINGS)]) == 0, capsys.readouterr().out
 
 
 def test_a_port_in_use_is_said_in_a_sentence(url, capsys):
