@@ -526,6 +526,8 @@ class Server:
                 f"The recorded API can only be served on this machine itself (127.0.0.1), not on {host!r}: any key opens "
                 "it, and it runs code. Leave --host out."
             )
+        if host == "localhost":
+            host = LOOPBACK[0]  # the name can stand for two addresses, and then port 0 for two ports
         loop = asyncio.get_running_loop()
         try:
             self._listening = await loop.create_server(lambda: _Connection(self), host, port, backlog=512)
@@ -537,9 +539,10 @@ class Server:
     async def close(self) -> None:
         """Stop listening, give up what is under way, and close all APIs."""
         if self._listening:
-            self._listening.close()
+            # A client that was accepted just now must become a connection first: asyncio would forget its socket.
             for _ in range(3):
-                await asyncio.sleep(0)  # who was accepted just now becomes a connection first
+                await asyncio.sleep(0)
+            self._listening.close()
         await asyncio.gather(*(connection.close() for connection in list(self.connections)))
         self.accounts.close()
 

@@ -42,7 +42,7 @@ class Log:
 
     def wait_for(self, text):
         with self.changed:
-            found = self.changed.wait_for(lambda: any(text in line for line in self.lines), timeout=30)
+            found = self.changed.wait_for(lambda: any(text in line for line in self.lines), timeout=60)
         assert found, f"{text!r} is not in {self.lines}"
 
 
@@ -87,7 +87,7 @@ def address(url):
 
 def exchange(url, request):
     """What the server answers to some bytes; the connection stays open on this side until it closes."""
-    with socket.create_connection(address(url), timeout=30) as connection:
+    with socket.create_connection(address(url), timeout=60) as connection:
         connection.sendall(request)
         received = b""
         while part := connection.recv(65536):
@@ -281,16 +281,16 @@ def test_a_client_that_leaves_interrupts_the_code_that_it_waited_for(tmp_path, l
 
     with serving.serving(recordings=recordings, kernels=kernel, log=log) as url:
         content = json.dumps(body).encode()
-        with socket.create_connection(address(url), timeout=30) as connection:
+        with socket.create_connection(address(url), timeout=60) as connection:
             connection.sendall(
                 b"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer any\r\n"
                 + f"Content-Length: {len(content)}\r\n\r\n".encode()
                 + content
             )
-            assert made.wait(30)
-            assert InProcess.made[0].waiting.wait(30)
+            assert made.wait(60)
+            assert InProcess.made[0].waiting.wait(60)
         log.wait_for(f"/responses {serving.LEFT}")
-        assert InProcess.made[0].go_on.wait(30)
+        assert InProcess.made[0].go_on.wait(60)
         assert InProcess.made[0].interrupted
 
 
@@ -498,7 +498,7 @@ def test_a_form_that_is_broken_is_refused_and_read_to_its_end(url):
 
 
 def test_an_upload_that_stops_in_the_middle_leaves_nothing(url, client, log):
-    with socket.create_connection(address(url), timeout=30) as connection:
+    with socket.create_connection(address(url), timeout=60) as connection:
         connection.sendall(
             b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer any\r\nContent-Length: 1000\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
@@ -530,7 +530,7 @@ def test_http_1_0_and_head(url):
 
 
 def test_a_client_that_asks_before_it_sends_is_told_to_go_on(url):
-    with socket.create_connection(address(url), timeout=30) as connection:
+    with socket.create_connection(address(url), timeout=60) as connection:
         connection.sendall(
             b"POST /v1/conversations HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer any\r\n"
             b"Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
