@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,12 @@ from urllib.parse import urlsplit
 
 import openai
 
-from helpers.errors import ConfigurationError, explain, install_plain_errors, redact
+from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.traffic import Watcher
 
-__all__ = ["connect", "run_summary"]
+__all__ = ["connect", "current_mode", "run_summary"]
 
 _MODES: Final = ("live", "recorded")
 _OPENAI_SERVER: Final = "https://api.openai.com/v1"
@@ -31,6 +32,12 @@ _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
+# By HTTP client, which is what the copies that with_options() makes of a client share.
+_watchers: Final[weakref.WeakKeyDictionary[object, Watcher]] = weakref.WeakKeyDictionary()
+
+Mode = Literal["live", "recorded"]
+_latest_mode: Mode | None = None
+"""The mode of the last client that ``connect`` made in this process; ``None`` before the first."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,32 @@ def connect(
     if key is None:
         return _recorded(asynchronous, _NO_KEY)
     return _live(key, limit_usd, asynchronous)
+
+
+def current_mode() -> Mode:
+    """Return the mode that this process works in, for functions which have no client.
+
+    That is the mode of the last client that ``connect()`` made here. Before the first one it is what ``connect()``
+    would choose without asking anybody, so Colab's secrets, which ask for access, are not looked at; a setting that
+    ``connect()`` would refuse counts as recorded. Nothing is printed, changed or raised.
+    """
+    if _latest_mode is not None:
+        return _latest_mode
+    try:
+        dotenv = _read_dotenv()
+        # As in connect(), an empty variable of the environment is a decision and hides the one in .env.
+        wanted = _wanted_mode(os.environ.get("WORKSHOP_API", dotenv.get("WORKSHOP_API", "")) or None)
+        key = os.environ.get("OPENAI_API_KEY", "").strip() or dotenv.get("OPENAI_API_KEY", "")
+        if key:
+            _checked_key(key, "the environment or .env")
+    except (ConfigurationError, OSError):
+        return "recorded"
+    return "live" if key and wanted != "recorded" else "recorded"
+
+
+def _remember_mode(mode: Mode) -> None:
+    global _latest_mode
+    _latest_mode = mode
 
 
 def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
@@ -198,6 +231,7 @@ def _checked_key(value: str, place: str) -> _Key:
         raise ConfigurationError(
             f"The key in {place} holds a space or a character that no key has. Copy it again, without quotes around it."
         )
+    hide(text)
     return _Key(text, place)
 
 
@@ -237,6 +271,7 @@ def _can_type() -> bool:
 def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenAI:
     install_plain_errors()
     client = _recorded_client(asynchronous)
+    _remember_mode("recorded")
     _say("recorded", f"{why}, nothing will be spent")
     if why == _NO_KEY:
         print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
@@ -295,6 +330,7 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
     client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
     install_plain_errors()
     register(client, account)
+    _remember_mode("live")
     details = [f"key from {key.found_in}"]
     if host != urlsplit(_OPENAI_SERVER).hostname:
         details.append(f"server {host}")
@@ -309,15 +345,19 @@ def _live_client(
     key: str, server: str, watcher: Watcher, asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    client: openai.OpenAI | openai.AsyncOpenAI
     if asynchronous:
-        return openai.AsyncOpenAI(
+        client = openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks=watcher.async_hooks()),
         )
-    return openai.OpenAI(
-        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
-    )
+    else:
+        client = openai.OpenAI(
+            api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
+        )
+    _watchers[client._client] = watcher
+    return client
 
 
 def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
@@ -326,29 +366,49 @@ def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
     Raises:
         ConfigurationError: it is no client.
     """
-    if isinstance(client, openai.OpenAI):
-        return client
-    if isinstance(client, openai.AsyncOpenAI):
-        return synchronous_twin(client)
-    raise ConfigurationError(
-        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
-    )
+    return client if isinstance(client, openai.OpenAI) else synchronous_twin(client)
 
 
 def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
-    """Return a synchronous client for the same account as ``client``."""
+    """Return a new synchronous client for the same account as ``client``."""
+    twin = _twin(client, asynchronous=False)
+    assert isinstance(twin, openai.OpenAI)
+    return twin
+
+
+def asynchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.AsyncOpenAI:
+    """Return a new asynchronous client for the same account as ``client``, with its ledger and its spend limit.
+
+    It is a new one even if ``client`` is asynchronous: the connections of such a client belong to the event loop that
+    opened them. Close it on the loop that used it: ``async with asynchronous(client) as own: …``.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    twin = _twin(client, asynchronous=True)
+    assert isinstance(twin, openai.AsyncOpenAI)
+    return twin
+
+
+def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
+        raise ConfigurationError(
+            f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
+        )
     if str(client.base_url).startswith(_RECORDED_SERVER):
-        twin = _recorded_client(asynchronous=False)
-        assert isinstance(twin, openai.OpenAI)
-        return twin
+        return _recorded_client(asynchronous)
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
-    made = _live_client(
-        client.api_key, str(client.base_url), Watcher(ledger_for(account)), asynchronous=False
-    )
-    assert isinstance(made, openai.OpenAI)
+    # The same watcher, so that what both spend counts towards one limit.
+    watcher = _watchers.get(client._client) or Watcher(ledger_for(account))
+    made = _live_client(client.api_key, str(client.base_url), watcher, asynchronous)
     register(made, account)
-    return made
+    return made.with_options(
+        organization=client.organization,
+        project=client.project,
+        timeout=client.timeout,
+        max_retries=client.max_retries,
+    )
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------
