@@ -196,13 +196,7 @@ _SIMPLE: Final[dict[Any, Any]] = {str: "text", int: 1, float: 0.5, bool: True, o
 
 def _plain(kind: Any) -> Any:
     """Return a type without the words around it that say nothing about its values."""
-    while typing.get_origin(kind) in (
-        typing.Annotated,
-        typing_extensions.Required,
-        typing_extensions.NotRequired,
-        typing.Required,
-        typing.NotRequired,
-    ):
+    while typing.get_origin(kind) in (typing.Annotated, typing.Required, typing.NotRequired):
         kind = typing.get_args(kind)[0]
     return kind
 
@@ -238,14 +232,14 @@ def _must_be_there(kind: Any, hint: Any) -> bool:
     # Not `__required_keys__`: it misses what is written as a text, as the SDK does.
     origin = typing.get_origin(hint)
     if kind.__total__:
-        return origin not in (typing.NotRequired, typing_extensions.NotRequired)
-    return origin in (typing.Required, typing_extensions.Required)
+        return origin is not typing.NotRequired
+    return origin is typing.Required
 
 
 def _smallest(kind: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object with only the fields that must be there."""
     return {
-        name: next(_values(hint, name, known)).value
+        name: next(_values(hint, name, known), _Value("", None)).value
         for name, hint in sorted(_hints(kind).items())
         if _must_be_there(kind, hint)
     }

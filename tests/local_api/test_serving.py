@@ -63,22 +63,23 @@ def client(url):
         yield client
 
 
+# A fixed buffer, because the system would let it grow with what arrives.
+SMALL = {
+    "socket_options": [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)],
+    "limits": httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+}
+
+
 def connect(url, key="any", **options):
-    return openai.OpenAI(base_url=url, api_key=key, _strict_response_validation=True, **options)
+    http = httpx2.Client(transport=httpx2.HTTPTransport(**SMALL), timeout=60)
+    return openai.OpenAI(
+        base_url=url, api_key=key, http_client=http, _strict_response_validation=True, **options
+    )
 
 
 def connect_async(url, **options):
-    # A fixed buffer, because the system would let it grow with what arrives.
-    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)]
-    transport = httpx2.AsyncHTTPTransport(
-        socket_options=small, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    )
-    return openai.AsyncOpenAI(
-        base_url=url,
-        api_key="any",
-        http_client=httpx2.AsyncClient(transport=transport, timeout=60),
-        **options,
-    )
+    http = httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(**SMALL), timeout=60)
+    return openai.AsyncOpenAI(base_url=url, api_key="any", http_client=http, **options)
 
 
 def address(url):
