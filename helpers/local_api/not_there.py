@@ -392,7 +392,8 @@ asks the recorded API for each of it. Do not change it by hand; after a change o
 `python -m helpers.local_api missing > helpers/local_api/NOT_THERE.md`.
 
 Nothing is ignored. What is not here is refused: 501 for what this API may get one day, 400 for a field that it does not
-honour, 404 for what OpenAI has shut down. A word in brackets is a `type`, as in `text.format[json_schema]`. There are no WebSockets (`client.responses.connect()`, `client.realtime`).
+honour, 404 for what OpenAI has shut down. A word in brackets is a `type`, as in `text.format[json_schema]`. There are no
+WebSockets (`client.responses.connect()`, `client.realtime`).
 """
 
 

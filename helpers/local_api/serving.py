@@ -362,7 +362,7 @@ class _Connection(asyncio.Protocol):
                     await self._send(request, response, body)
             except APIError as error:
                 outcome = str(error.status)
-                self._write_at_once(error, with_body=method != "HEAD", whole=await body.discard())
+                self._write_at_once(error, with_body=method != "HEAD", whole=await self._read_rest(body))
         except (asyncio.CancelledError, ConnectionError):
             outcome = f"{outcome} {LEFT}".strip()
             self._transport.abort()
@@ -380,7 +380,7 @@ class _Connection(asyncio.Protocol):
     async def _send(self, request: h11.Request, response: httpx2.Response, body: _Body) -> None:
         try:
             headers = [*response.headers.raw, (b"date", formatdate(usegmt=True).encode("ascii"))]
-            if not await body.discard():
+            if not await self._read_rest(body):
                 headers.append((b"connection", b"close"))
             self._write(h11.Response(status_code=response.status_code, headers=headers))
             if request.method != b"HEAD":
@@ -392,6 +392,11 @@ class _Connection(asyncio.Protocol):
         finally:
             # A stream that was not sent to its end cancels its response.
             await response.aclose()
+
+    async def _read_rest(self, body: _Body) -> bool:
+        """Read what is left of a request, so that a further one can follow it; return whether one can."""
+        # A client that was not told to send its body does not send it.
+        return not self._http.they_are_waiting_for_100_continue and await body.discard()
 
     def _write(self, event: h11.Event) -> None:
         if self._transport.is_closing():

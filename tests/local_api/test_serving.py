@@ -541,6 +541,20 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(url):
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_client_that_asks_before_it_sends_is_refused_at_once(url):
+    head, body = exchange(
+        url,
+        b"POST /v1/conversations HTTP/1.1\r\nHost: rebound.example\r\nAuthorization: Bearer any\r\n"
+        b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n",
+    )
+    assert refused(head, body)[0] == 403
+
+
+def test_a_connection_that_says_nothing_is_closed_in_the_end(url, monkeypatch):
+    monkeypatch.setattr(serving, "_IDLE_CONNECTION_S", 0.01)
+    assert exchange(url, b"") == ("", b"")
+
+
 def test_a_path_that_is_none_is_refused(url):
     head, body = exchange(
         url,
