@@ -352,7 +352,7 @@ class _Connection(asyncio.Protocol):
 
     async def _answer(self, request: h11.Request, body: _Body) -> None:
         method, path = request.method.decode("ascii"), request.target.decode("ascii").partition("?")[0]
-        outcome = ""
+        outcome, is_open = "", False
         try:
             try:
                 _check_host(request)
@@ -363,6 +363,7 @@ class _Connection(asyncio.Protocol):
             except APIError as error:
                 outcome = str(error.status)
                 self._write_at_once(error, with_body=method != "HEAD", whole=await self._read_rest(body))
+            is_open = True
         except (asyncio.CancelledError, ConnectionError):
             outcome = f"{outcome} {LEFT}".strip()
             self._transport.abort()
@@ -370,12 +371,11 @@ class _Connection(asyncio.Protocol):
             outcome = "failed"
             _log.exception("The server failed at %s %s", method, _shown_path(path))
             self._transport.abort()
-        else:
+        self._answering = None
+        if self._server.log:
+            self._server.log(f"{method} {_shown_path(path)} {outcome}")
+        if is_open:
             self._next_request()
-        finally:
-            self._answering = None
-            if self._server.log:
-                self._server.log(f"{method} {_shown_path(path)} {outcome}")
 
     async def _send(self, request: h11.Request, response: httpx2.Response, body: _Body) -> None:
         try:

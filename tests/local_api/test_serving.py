@@ -295,6 +295,21 @@ def test_a_client_that_leaves_interrupts_the_code_that_it_waited_for(tmp_path, l
         assert InProcess.made[0].interrupted
 
 
+def test_leaving_is_noticed_for_a_request_that_came_along_with_another(url, log):
+    body = json.dumps({**LONG, "instructions": LARGE_TEXT, "stream": True}).encode()
+    head = b"Host: localhost\r\nAuthorization: Bearer any\r\n"
+    with socket.create_connection(address(url), timeout=60) as connection:
+        connection.sendall(
+            b"GET /v1/models HTTP/1.1\r\n%s\r\nPOST /v1/responses HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n%s"
+            % (head, head, len(body), body)
+        )
+        received = b""
+        while b"response.created" not in received:
+            received += connection.recv(65536)
+    log.wait_for(f"/responses 200 {serving.LEFT}")
+    assert log.lines[0] == "GET /v1/models 200"
+
+
 def test_ending_the_server_ends_streams_and_kernels():
     InProcess.made.clear()
     with serving.serving(recordings=RECORDINGS, kernels=InProcess) as url:
@@ -600,8 +615,9 @@ def run(*words, **environment):
 @pytest.mark.skipif(os.name == "nt", reason="a process of its own cannot be sent Ctrl+C there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", [[], ["serve"]])
-def test_it_prints_one_line_and_ends_cleanly(command, number):
-    with run(*command, "--port", "0", WORKSHOP_RECORDINGS=str(RECORDINGS)) as process:
+def test_it_prints_one_line_and_ends_cleanly(command, number, tmp_path):
+    settings = {"WORKSHOP_RECORDINGS": str(RECORDINGS), "TMPDIR": str(tmp_path)}
+    with run(*command, "--port", "0", **settings) as process:
         line = process.stdout.readline()
         url = line.split()[3]
         with connect(url) as client:
@@ -614,6 +630,7 @@ def test_it_prints_one_line_and_ends_cleanly(command, number):
     assert "OPENAI_BASE_URL" in line
     assert "OPENAI_API_KEY" in line
     assert (rest, process.returncode) == ("", 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recordings_of_these_tests_have_no_problems(capsys):
