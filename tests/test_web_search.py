@@ -20,7 +20,7 @@ import ddgs.exceptions
 import pytest
 from ddgs.base import BaseSearchEngine
 from ddgs.results import TextResult
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import ConfigurationError, WebSearch, connect, duckduckgo_search, recorded_queries, web_search
@@ -190,7 +190,6 @@ def test_null_means_the_default():
     assert len(found["results"]) == 5
 
 
-@settings(deadline=None)
 @given(st.text(max_size=320), st.sampled_from(["recorded", "found", "nothing"]))
 def test_any_query_gives_json_and_never_an_exception(query, kind):
     search = {
