@@ -6,18 +6,7 @@ import pytest
 from openai import APIResponseValidationError
 
 from helpers.local_api.tokens import graphemes
-from tests.local_api.conftest import DATA, MODEL, make_client, parse_events
-
-
-def kinds(events):
-    """Types in order; runs of one delta type count as one."""
-    found = []
-    for event in events:
-        kind = event["type"] if isinstance(event, dict) else event.type
-        if not (found and found[-1] == kind and kind.endswith(".delta")):
-            found.append(kind)
-    return found
-
+from tests.local_api.conftest import DATA, MODEL, kinds, make_client, parse_events, shape
 
 PLAIN = [
     "response.created",
@@ -67,17 +56,6 @@ def test_no_reasoning_item_without_reasoning(raw, extra):
     events = raw.events({"input": "What is GPT-2?", **extra})
     assert kinds(events) == PLAIN[:2] + PLAIN[4:]
     assert ("phase" in events[2]["item"]) == ("model" not in extra)
-
-
-def shape(value):
-    """The names and types of a JSON value, without its contents."""
-    if isinstance(value, dict):
-        return {key: shape(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [shape(each) for each in value[:1]]
-    return (
-        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
-    )
 
 
 @pytest.mark.parametrize("number", [0, 1])
