@@ -29,11 +29,12 @@ class Clock:
         return self.now
 
 
-def make_client(api: LocalAPI, *, strict: bool = True) -> openai.OpenAI:
+def make_client(api: LocalAPI, *, strict: bool = True, max_retries: int = 2) -> openai.OpenAI:
     return openai.OpenAI(
         api_key="any",
         base_url=URL,
         http_client=httpx2.Client(transport=api.transport()),
+        max_retries=max_retries,
         _strict_response_validation=strict,
     )
 
