@@ -2,10 +2,10 @@
 
     python -m tests.local_api.sequences [200]    run as many sequences and print what was asked and answered
 
-A sequence is up to twenty calls through the SDK, which validates strictly: conversations, responses of all kinds with
-every tool, what may happen to them, files, stores and containers, and time that goes by. Things are named after they were
-deleted, and calls are answered wrongly, as people do. Code runs in a stand-in. Not here: single requests with generated
-bodies (``test_requests.py``).
+A sequence is 8 to 16 steps of a few requests through the SDK, which validates strictly: conversations, responses of all
+kinds with every tool, what may happen to them, files, stores and containers, and time that goes by. Things are used after
+they were deleted, and calls are answered wrongly, as people do. Code runs in a stand-in. Not here: single requests with
+generated bodies (``test_requests.py``).
 """
 
 from __future__ import annotations
@@ -229,9 +229,8 @@ def fitting(body: dict[str, Any]) -> dict[str, Any]:
 
 
 ENDS = ("response.completed", "response.incomplete", "response.failed")
-
-
 WRONG = 20
+"""The number of a wrong name: one name in twenty."""
 NAMED = {
     "conversations": "conv_",
     "responses": "resp_",
@@ -250,11 +249,13 @@ class Some(NamedTuple):
 
 
 def some(kind: str) -> st.SearchStrategy[Some]:
+    """Return a strategy for one thing of a kind."""
     # Sampled, because integers would often be the largest one, the wrong name.
     return st.sampled_from([Some(kind, number) for number in range(WRONG + 1)])
 
 
 def several(kind: str, least: int = 0) -> st.SearchStrategy[list[Some]]:
+    """Return a strategy for none, one or two things of a kind."""
     return st.lists(some(kind), min_size=least, max_size=2, unique=True)
 
 
@@ -456,6 +457,9 @@ class Sequence:
             answer = self.read(stream, read)
             if answer is None:
                 return None
+        if read is not None and answer.status in {"completed", "incomplete"} and answer.store:
+            # The last event of a stream and the stored response are one thing.
+            assert self.ask("responses.retrieve", lambda: self.client.responses.retrieve(answer.id)) == answer
         calls = [item for item in answer.output if item.type == "function_call"]
         offered = {tool.get("name") for tool in body.get("tools", [])}
         assert {call.name for call in calls} <= offered
