@@ -1,7 +1,7 @@
 """connect(): finds a key, chooses the mode, returns the client, and says in one line what it found.
 
-Here live the search for a key, the choice between live and recorded, and the making of the client. It is the only
-front room that knows the local API. Not here: anything about what the client is used for.
+Here live the search for a key, the choice between live, recorded and recording, and the making of the client. It is
+the only front room that knows the local API. Not here: anything about what the client is used for.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from urllib.parse import urlsplit
 
 import openai
@@ -20,17 +20,25 @@ import openai
 from helpers.errors import ConfigurationError, explain, install_plain_errors, redact
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
+from helpers.recording import Recorder
 from helpers.traffic import Watcher
+
+if TYPE_CHECKING:
+    from helpers.local_api.captures import Captures
 
 __all__ = ["connect", "run_summary"]
 
-_MODES: Final = ("live", "recorded")
+_MODES: Final = ("live", "recorded", "record")
 _OPENAI_SERVER: Final = "https://api.openai.com/v1"
 # A name that can never be looked up (RFC 2606), so that nothing recorded could reach a network even by accident.
 _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
+
+# Who records, by account, so that every client of the account is heard; and what is written, by file.
+_recorders: dict[Account, Recorder] = {}
+_all_captures: dict[Path, Captures] = {}
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,9 @@ def connect(
     answers from recordings in this process: no network, nothing is spent.
 
     Args:
-        mode: ``"live"`` or ``"recorded"``; without one, ``WORKSHOP_API``, else whatever the key allows.
+        mode: ``"live"``, ``"recorded"``, or ``"record"``, which is live and writes what the model answers into a file
+            (``WORKSHOP_RECORD_TO``, else one in ``data/recordings/captured/``); without one, ``WORKSHOP_API``, else
+            whatever the key allows.
         limit_usd: in live mode, send no further model request once this many US dollars were spent since now. One
             answer that is under way is not cut off, so the last one can go over. It has no effect in recorded mode.
             Without it, ``WORKSHOP_LIMIT_USD``, which ``start.py run --limit`` sets.
@@ -82,8 +92,8 @@ def connect(
         asynchronous: return an ``openai.AsyncOpenAI``.
 
     Raises:
-        ConfigurationError: an unknown mode, ``"live"`` without a key, a key with characters that no key has, or a
-            limit that cannot be kept.
+        ConfigurationError: an unknown mode, ``"live"`` or ``"record"`` without a key, a key with characters that no key
+            has, a limit that cannot be kept, or a file that cannot be recorded to.
 
     Example:
         >>> client = connect("recorded")  # doctest: +SKIP
@@ -98,14 +108,15 @@ def connect(
     if wanted == "recorded":
         return _recorded(asynchronous, _why_recorded(mode, dotenv))
     key = _find_key(dotenv, ask=ask)
-    if wanted == "live" and key is None:
+    if wanted in ("live", "record") and key is None:
+        what = "Live mode" if wanted == "live" else "Recording"
         raise ConfigurationError(
-            "Live mode needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
+            f"{what} needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
             "cell again, or use connect('recorded')."
         )
     if key is None:
         return _recorded(asynchronous, _NO_KEY)
-    return _live(key, limit_usd, asynchronous)
+    return _live(key, limit_usd, asynchronous, records=wanted == "record")
 
 
 def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
@@ -142,12 +153,8 @@ def _wanted_mode(mode: str | None) -> str | None:
         raise ConfigurationError(
             "The local mode is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
         )
-    if word == "record":
-        raise ConfigurationError(
-            "Recording is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
-        )
     if word not in _MODES:
-        raise ConfigurationError(f"Unknown {source} {value!r}. Use 'live' or 'recorded'.")
+        raise ConfigurationError(f"Unknown {source} {value!r}. Use 'live', 'recorded' or 'record'.")
     return word
 
 
@@ -278,7 +285,9 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     return client
 
 
-def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+def _live(
+    key: _Key, limit_usd: float | None, asynchronous: bool, *, records: bool
+) -> openai.OpenAI | openai.AsyncOpenAI:
     server = os.environ.get("OPENAI_BASE_URL", "").strip() or _OPENAI_SERVER
     host = urlsplit(server).hostname
     if not host:
@@ -292,7 +301,12 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
             "helpers.model_table(), or leave limit_usd out."
         )
     account = Account.of("live", host, key.value)
-    client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
+    captures = _captures(key) if records else None
+    if captures is None:
+        _recorders.pop(account, None)
+    else:
+        _recorders[account] = Recorder(captures)
+    client = _live_client(key.value, server, account, limit_usd, asynchronous)
     install_plain_errors()
     register(client, account)
     details = [f"key from {key.found_in}"]
@@ -300,24 +314,72 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
         details.append(f"server {host}")
     if limit_usd is not None:
         details.append(f"stops at ${limit_usd:.2f}")
-    _say("live", ", ".join(details))
+    if captures is not None:
+        details.append(f"writes to {_from_here(captures.path)}")
+    _say("live" if captures is None else "recording", ", ".join(details))
     _check_model(synchronous(client))
     return client
 
 
 def _live_client(
-    key: str, server: str, watcher: Watcher, asynchronous: bool
+    key: str, server: str, account: Account, limit_usd: float | None, asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
+    watchers = _watchers(account, limit_usd)
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
     if asynchronous:
         return openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks=watcher.async_hooks()),
+            http_client=openai.DefaultAsyncHttpxClient(
+                event_hooks=_together(watcher.async_hooks() for watcher in watchers)
+            ),
         )
     return openai.OpenAI(
-        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=watcher.hooks())
+        api_key=key,
+        base_url=server,
+        http_client=openai.DefaultHttpxClient(event_hooks=_together(watcher.hooks() for watcher in watchers)),
     )
+
+
+def _watchers(account: Account, limit_usd: float | None = None) -> list[Watcher | Recorder]:
+    """Return what looks at the traffic of an account's client: the ledger's watcher, and a recorder if there is one."""
+    recorder = _recorders.get(account)
+    return [Watcher(ledger_for(account), limit_usd), *([recorder] if recorder else [])]
+
+
+def _together(hooks: Iterable[dict[str, list[Callable[..., Any]]]]) -> dict[str, list[Callable[..., Any]]]:
+    """Return the hooks of all watchers, one after the other."""
+    together: dict[str, list[Callable[..., Any]]] = {"request": [], "response": []}
+    for each in hooks:
+        for kind, functions in each.items():
+            together[kind] += functions
+    return together
+
+
+def _captures(key: _Key) -> Captures:
+    """Return what writes captured answers, to the file that was asked for; the same one as before if there is one."""
+    from helpers import local_api
+    from helpers.local_api.captures import CaptureError, Captures, default_path
+
+    named = os.environ.get("WORKSHOP_RECORD_TO", "").strip()
+    recordings = local_api.recordings_folder()
+    # The second connect() of a session goes on in the first one's file, also where its name holds the time.
+    running = [captures for captures in _all_captures.values() if not named]
+    path = Path(named).expanduser() if named else default_path(recordings, os.environ)
+    path = running[-1].path if running else path.absolute()
+    if path not in _all_captures:
+        try:
+            _all_captures[path] = Captures(
+                path, recordings, lambda text: redact(text.replace(key.value, "[key]"))
+            )
+        except CaptureError as error:
+            raise ConfigurationError(str(error)) from None
+    return _all_captures[path]
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as a person would type it: from where they are, if it is below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
@@ -343,9 +405,7 @@ def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
         return twin
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
-    made = _live_client(
-        client.api_key, str(client.base_url), Watcher(ledger_for(account)), asynchronous=False
-    )
+    made = _live_client(client.api_key, str(client.base_url), account, None, asynchronous=False)
     assert isinstance(made, openai.OpenAI)
     register(made, account)
     return made
@@ -379,7 +439,9 @@ def run_summary() -> dict[str, Any]:
 
     Returns:
         ``mode`` (``"live"``, ``"recorded"``, ``"live and recorded"`` or ``"none"``), ``responses``, ``tokens``,
-        ``price_usd`` (``None`` if the price of some model is not known), and ``estimated``.
+        ``price_usd`` (``None`` if the price of some model is not known), ``estimated``, ``left`` (kind and id of all
+        that is still in the accounts), and ``captures`` (``path``, ``recorded``, ``not_recorded`` and ``trouble`` of each
+        file that was recorded to).
     """
     ledgers = all_ledgers()
     meters = [ledger.meter for ledger in ledgers.values()]
@@ -391,4 +453,14 @@ def run_summary() -> dict[str, Any]:
         if any(meter.unpriced for meter in meters)
         else sum(meter.price_usd for meter in meters),
         "estimated": any(meter.estimated for meter in meters),
+        "left": [f"{entry.kind} {entry.id}" for ledger in ledgers.values() for entry in ledger.entries],
+        "captures": [
+            {
+                "path": str(captures.path),
+                "recorded": captures.recorded,
+                "not_recorded": captures.not_recorded,
+                "trouble": captures.trouble,
+            }
+            for captures in _all_captures.values()
+        ],
     }

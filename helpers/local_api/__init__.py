@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from helpers.local_api.turns import TurnSource
 
-__all__ = ["RECORDINGS", "LocalAPI", "StateError", "shared"]
+__all__ = ["RECORDINGS", "LocalAPI", "StateError", "recordings_folder", "shared"]
 
 RECORDINGS: Final = Path(__file__).resolve().parents[2] / "data" / "recordings"
 
@@ -155,13 +155,18 @@ def shared() -> LocalAPI:
         # A forked child makes its own: it must not touch the parent's file.
         if _shared is None or _shared[0] != os.getpid() or _shared[1].closed:
             api = LocalAPI(
-                recordings=_path_from("WORKSHOP_RECORDINGS"),
+                recordings=recordings_folder(),
                 state=_path_from("WORKSHOP_STATE"),
                 strict=os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
                 pace=os.environ.get("WORKSHOP_PACE", "").strip(),
             )
             _shared = (os.getpid(), api)
         return _shared[1]
+
+
+def recordings_folder() -> Path:
+    """Return the folder of the recordings: ``WORKSHOP_RECORDINGS``, else ``data/recordings``."""
+    return _path_from("WORKSHOP_RECORDINGS") or RECORDINGS
 
 
 def _path_from(variable: str) -> Path | None:

@@ -25,7 +25,7 @@ from helpers.local_api.yaml_nodes import Node, Problem, Reader
 DEFAULT_MODEL: Final = "gpt-6-luna"
 
 _FILE_KEYS: Final = ("source", "model", "date", "recorded_with", "exchanges")
-_EXCHANGE_KEYS: Final = ("ask", "tools", "when", "after", "recorded_with", "steps")
+_EXCHANGE_KEYS: Final = ("ask", "tools", "when", "after", "recorded_with", "model", "date", "steps")
 _WHEN_KEYS: Final = ("description", "instructions", "model")
 _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "say": ("say",),
@@ -118,10 +118,7 @@ def read_file(path: Path, content: bytes) -> tuple[list[Exchange], list[Problem]
     top = None if document is None else reader.mapping(document, "the file", _FILE_KEYS)
     if document is None or top is None:
         return [], reader.problems
-    source = _read_source(reader, top, document.line)
-    default = RecordedWith()
-    if "recorded_with" in top:
-        default = _read_recorded_with(reader, top["recorded_with"], default)
+    source, default = _read_head(reader, top, document.line)
     if "exchanges" not in top:
         reader.problem(document.line, "there are no `exchanges`. Add the list, with at least one `- ask: |`.")
         return [], reader.problems
@@ -132,6 +129,21 @@ def read_file(path: Path, content: bytes) -> tuple[list[Exchange], list[Problem]
         reader.problem(top["exchanges"].line, "the list of exchanges is empty. Add at least one `- ask: |`.")
     exchanges = [_read_exchange(reader, node, source, default) for node in nodes or []]
     return [exchange for exchange in exchanges if exchange], sorted(reader.problems)
+
+
+def read_head(path: Path, content: bytes) -> tuple[Source, RecordedWith]:
+    """Return what the head of a file without problems says about all of its exchanges."""
+    reader = Reader(path)
+    document = reader.document(content)
+    top = (None if document is None else reader.mapping(document, "the file", _FILE_KEYS)) or {}
+    return _read_head(reader, top, 1)
+
+
+def _read_head(reader: Reader, top: Mapping[str, Node], line: int) -> tuple[Source, RecordedWith]:
+    source, default = _read_source(reader, top, line), RecordedWith()
+    if "recorded_with" in top:
+        default = _read_recorded_with(reader, top["recorded_with"], default)
+    return source, default
 
 
 def _read_source(reader: Reader, top: Mapping[str, Node], line: int) -> Source:
@@ -153,6 +165,18 @@ def _read_source(reader: Reader, top: Mapping[str, Node], line: int) -> Source:
             reader.problem(
                 line, f"a captured file also says {name}: which model answered, and when (YYYY-MM-DD)."
             )
+    return Source("captured", model, date)
+
+
+def _read_own_source(reader: Reader, fields: Mapping[str, Node], source: Source) -> Source:
+    """Return the source of one exchange: that of its file, with its own model and date if it has them."""
+    if source.kind != "captured":
+        for name in ("model", "date"):
+            if name in fields:
+                reader.problem(fields[name].line, f"{name!r} belongs to `source: captured` only. Remove it.")
+        return source
+    model = reader.text(fields["model"], "model") if "model" in fields else source.model
+    date = _read_date(reader, fields["date"]) if "date" in fields else source.date
     return Source("captured", model, date)
 
 
@@ -190,6 +214,7 @@ def _read_exchange(reader: Reader, node: Node, source: Source, default: Recorded
     recorded_with = default
     if "recorded_with" in fields:
         recorded_with = _read_recorded_with(reader, fields["recorded_with"], default)
+    source = _read_own_source(reader, fields, source)
     _check_tools(reader, node, steps, tools or [])
     _check_citations(reader, node, steps, tools or [])
     if ask is None:

@@ -1,0 +1,268 @@
+"""Proposals: which numbers of a captured text come from what code printed, and the ``prints`` that takes them there.
+
+A number that stands in a text and in the output of code before it becomes a place such as ``{loss}``, and the code gets
+a pattern that finds it by the words around it. Each pattern is tried on the output that it was made from, and is given
+up if it does not give the same text again. A proposal is a guess: a person can change it. Not here: playing it
+(``code_interpreter_tool.py``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from helpers.local_api.citing import CODE, PLACEHOLDER
+from helpers.local_api.code_interpreter_tool import filled
+from helpers.local_api.turns import Run, Say, Step
+
+_NUMBER: Final = re.compile(r"(?<![\w.,])-?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?(?![\w])")
+_ANY_NUMBER: Final = r"-?[\d.,]*\d"
+_ANY_POWER: Final = r"-?[\d.,]*\d(?:[eE][-+]?\d+)?"
+# A number that stands alone; one that is part of a word, such as 124M, is a name.
+_ALONE: Final = re.compile(r"((?<![\w.,])-?\d+(?:[.,]\d+)*(?!\w)|[ \t]+)")
+# Numbers that are part of a name, a link or a list: GPT-2, 2019-02, a heading's "1.", what stands in code or in brackets.
+_NOT_NUMBERS: Final = re.compile(
+    r"(?<!\d)\w-\d[\d.,]*|\d-\d[\d.,]*|^[ \t]*\d+[.)](?=\s)|\]\([^)\n]*\)|\[[^\]\n]*\]", re.MULTILINE
+)
+_WORD: Final = re.compile(r"\w*[A-Za-z_]\w*", re.ASCII)
+_SMALL: Final = 100
+_MOST_PLACES: Final = 12
+_NEAR: Final = 40
+_LONGEST_ANCHOR: Final = 30
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A number in the output of one step's code."""
+
+    step: int
+    start: int
+    end: int
+
+
+def propose(steps: Sequence[Step], printed: Mapping[int, str]) -> list[Step]:
+    """Return the steps with ``prints`` patterns, and with places in the texts that repeat a number.
+
+    Args:
+        steps: as they were captured.
+        printed: what the code of a step printed, by the place of the step.
+
+    Example:
+        >>> steps = propose([Run("…"), Say("It is lowest, 3.28, at step 840.")], {0: "best_step=840 best_loss=3.28"})
+        >>> steps[1].text
+        'It is lowest, {best_loss}, at step {best_step}.'
+    """
+    if any(isinstance(step, Say) and _has_places(step.text) for step in steps):
+        # With a pattern, its own braces would be taken for places.
+        return list(steps)
+    found: dict[tuple[int, int], _Place] = {}
+    for number, step in enumerate(steps):
+        if isinstance(step, Say):
+            for token in _numbers(step.text):
+                place = _place(step.text, token, printed, number)
+                if place is not None:
+                    found[number, token.start()] = place
+    names = _named(sorted(set(found.values()), key=lambda each: (each.step, each.start)), printed)
+    patterns, names = _patterns(names, printed)
+    proposed = list(steps)
+    for number, pattern in patterns.items():
+        step = proposed[number]
+        assert isinstance(step, Run)
+        proposed[number] = dataclasses.replace(step, prints=pattern)
+    values = {name: printed[place.step][place.start : place.end] for place, name in names.items()}
+    used: set[str] = set()
+    for number, step in enumerate(steps):
+        if isinstance(step, Say):
+            text, in_it = _with_places(step, number, found, names, values)
+            proposed[number] = Say(text)
+            used |= in_it
+    return proposed if used else list(steps)
+
+
+def _has_places(text: str) -> bool:
+    return PLACEHOLDER.search(CODE.sub("", text)) is not None
+
+
+def _numbers(text: str) -> Iterator[re.Match[str]]:
+    """Yield the numbers of a text that say how much of something there is."""
+    others = [found.span() for pattern in (CODE, _NOT_NUMBERS) for found in pattern.finditer(text)]
+    for found in _NUMBER.finditer(text):
+        if not any(start < found.end() and found.start() < end for start, end in others):
+            yield found
+
+
+# -- where a number comes from --------------------------------------------------------------------------------------
+
+
+def _place(text: str, token: re.Match[str], printed: Mapping[int, str], before: int) -> _Place | None:
+    """Return the number in an output that a number in a text repeats; the latest one with a word in common, if any."""
+    near = _words(text[max(0, token.start() - _NEAR) : token.end() + _NEAR])
+    places = [
+        (_Place(step, found.start(), found.end()), bool(near & _words(_line(printed[step], found.start()))))
+        for step in printed
+        if step < before
+        for found in _NUMBER.finditer(printed[step])
+        if found.group() == token.group()
+    ]
+    known = [place for place, shares_word in places if shares_word]
+    if known:
+        return max(known, key=lambda place: (place.step, place.start))
+    # Small numbers meet by chance.
+    if not places or (token.group().isdecimal() and int(token.group()) < _SMALL):
+        return None
+    return max((place for place, _ in places), key=lambda place: (place.step, place.start))
+
+
+def _line(text: str, position: int) -> str:
+    start = text.rfind("\n", 0, position) + 1
+    end = text.find("\n", position)
+    return text[start : len(text) if end < 0 else end]
+
+
+def _words(text: str) -> set[str]:
+    parts = (part for word in _WORD.findall(text) for part in word.lower().split("_"))
+    return {part.rstrip("s") for part in parts if len(part) > 2}
+
+
+def _named(places: Sequence[_Place], printed: Mapping[int, str]) -> dict[_Place, str]:
+    """Return a name for each place: the word before the number on its line, else the one behind it."""
+    names: dict[_Place, str] = {}
+    for place in places:
+        output = printed[place.step]
+        line_start = output.rfind("\n", 0, place.start) + 1
+        before = _WORD.findall(output[line_start : place.start])
+        behind = _WORD.findall(_line(output[place.end :], 0)[:_NEAR])
+        wanted = (before[-1] if before else behind[0] if behind else "").strip("_").lower() or "number"
+        wanted = f"n_{wanted}" if wanted[0].isdigit() else wanted
+        name, count = wanted, 2
+        while name in names.values():
+            name, count = f"{wanted}_{count}", count + 1
+        names[place] = name
+    return names
+
+
+# -- patterns -------------------------------------------------------------------------------------------------------
+
+
+def _patterns(
+    names: Mapping[_Place, str], printed: Mapping[int, str]
+) -> tuple[dict[int, str], dict[_Place, str]]:
+    """Return a pattern for each step, and the places that they find again."""
+    patterns: dict[int, str] = {}
+    kept: dict[_Place, str] = {}
+    for step in dict.fromkeys(place.step for place in names):
+        chosen: list[_Place] = []
+        pattern = ""
+        places = [place for place in names if place.step == step][:_MOST_PLACES]
+        for place, following in itertools.zip_longest(places, places[1:]):
+            line_end = printed[step].find("\n", place.end) % (len(printed[step]) + 1)
+            is_last = following is None or following.start > line_end
+            since = chosen[-1].end if chosen else 0
+            for piece in _pieces(printed[step], since, place, names[place], is_last):
+                if _finds(f"{pattern}{piece}", [*chosen, place], names, printed[step]):
+                    pattern += piece
+                    chosen.append(place)
+                    break
+        if chosen:
+            patterns[step] = pattern
+            kept |= {place: names[place] for place in chosen}
+    return patterns, kept
+
+
+def _pieces(output: str, since: int, place: _Place, name: str, is_last: bool) -> Iterator[str]:
+    """Yield ways to go on with a pattern up to one more number, the most general first.
+
+    Args:
+        output: what the code printed.
+        since: how far the pattern goes so far; 0 at its beginning.
+        place: the number.
+        name: its name.
+        is_last: whether no other number of its line is wanted.
+    """
+    line_start = output.rfind("\n", 0, place.start) + 1
+    start = max(line_start, since)
+    before = output[start : place.start]
+    behind = _line(output[place.end :], 0)
+    has_power = "e" in output[place.start : place.end].lower()
+    group = f"(?P<{name}>{_ANY_POWER if has_power else _ANY_NUMBER})"
+    goes_on = since > 0 and start == since and len(before) <= _LONGEST_ANCHOR
+    gap = r"[\s\S]*?" if since else ""
+    for general in (True, False):
+        if goes_on:
+            # The next number of the same line: what is between the two says where it is.
+            yield f"{_as_pattern(before, general)}{group}"
+            continue
+        anchor = _as_pattern(_last_words(before), general)
+        if _WORD.search(before):
+            yield f"{gap}{anchor}{group}"
+        if _WORD.search(behind):
+            yield f"{gap}{group}{_as_pattern(_first_words(behind), general)}"
+    if not _WORD.search(before) and not goes_on and not since:
+        # A line without words: it is found by its form.
+        rest = f"{_as_pattern(behind, True)}$" if is_last else ""
+        yield f"(?m)^{_as_pattern(before, True)}{group}{rest}"
+
+
+def _last_words(text: str) -> str:
+    """Return the end of a text that is anchor enough: up to thirty characters, from the beginning of a word."""
+    if len(text) <= _LONGEST_ANCHOR:
+        return text.lstrip()
+    cut = text[-_LONGEST_ANCHOR:]
+    blank = re.search(r"\s", cut)
+    rest = cut[blank.end() :] if blank else cut
+    return rest if _WORD.search(rest) else cut
+
+
+def _first_words(text: str) -> str:
+    found = re.match(r"\W*[A-Za-z_]\w*", text)
+    return found.group() if found else ""
+
+
+def _as_pattern(text: str, general: bool) -> str:
+    """Return a pattern for a piece of output: blanks may be more, and if ``general`` any number stands for a number."""
+    pieces: list[str] = []
+    parts = _ALONE.split(text)
+    for number, part in enumerate(parts):
+        if number % 2 and part.isspace():
+            # Numbers are often aligned, so the blanks beside them can be more or fewer.
+            between_words = part == " " and bool(parts[number - 1]) and bool(parts[number + 1])
+            pieces.append(" " if between_words else r"\s+")
+        elif number % 2 and general:
+            pieces.append(_ANY_NUMBER)
+        else:
+            pieces.append(re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", part))
+    return "".join(pieces)
+
+
+def _finds(pattern: str, places: Sequence[_Place], names: Mapping[_Place, str], output: str) -> bool:
+    found = re.search(pattern, output)
+    return found is not None and all(
+        found.group(names[place]) == output[place.start : place.end] for place in places
+    )
+
+
+# -- texts ----------------------------------------------------------------------------------------------------------
+
+
+def _with_places(
+    step: Say,
+    number: int,
+    found: Mapping[tuple[int, int], _Place],
+    names: Mapping[_Place, str],
+    values: Mapping[str, str],
+) -> tuple[str, set[str]]:
+    """Return a text with places for its numbers, and their names; it is the same text again once they are filled in."""
+    text, used = step.text, set()
+    for token in reversed(list(_numbers(step.text))):
+        place = found.get((number, token.start()))
+        if place is None or place not in names:
+            continue
+        changed = f"{text[: token.start()]}{{{names[place]}}}{text[token.end() :]}"
+        if filled(Say(changed), values).text == step.text:
+            text = changed
+            used.add(names[place])
+    return text, used
