@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
 from urllib.parse import urlsplit
 
 import openai
@@ -21,6 +21,7 @@ from helpers.errors import ConfigurationError, explain, install_plain_errors, re
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.recording import Recorder
+from helpers.shapes import Shapes
 from helpers.traffic import Watcher
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ _NO_KEY: Final = "no key found"
 # Who records, by account, so that every client of the account is heard; and what is written, by file.
 _recorders: dict[Account, Recorder] = {}
 _all_captures: dict[Path, Captures] = {}
+_shapes: dict[str, Shapes] = {}
+
+
+class _Watches(Protocol):
+    """Whatever looks at a client's traffic."""
+
+    def hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+    def async_hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
 
 
 @dataclass(frozen=True)
@@ -262,7 +271,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
     account = Account.of("recorded", "this process", _RECORDED_KEY)
-    watcher = Watcher(ledger_for(account))
+    watchers = _watchers(account)
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
     if asynchronous:
@@ -270,7 +279,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
             http_client=httpx2.AsyncClient(
-                transport=api.async_transport(), event_hooks=watcher.async_hooks(), trust_env=False
+                transport=api.async_transport(), event_hooks=_async_hooks(watchers), trust_env=False
             ),
         )
     else:
@@ -278,7 +287,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
             http_client=httpx2.Client(
-                transport=api.transport(), event_hooks=watcher.hooks(), trust_env=False
+                transport=api.transport(), event_hooks=_hooks(watchers), trust_env=False
             ),
         )
     register(client, account)
@@ -330,30 +339,35 @@ def _live_client(
         return openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
-            http_client=openai.DefaultAsyncHttpxClient(
-                event_hooks=_together(watcher.async_hooks() for watcher in watchers)
-            ),
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks=_async_hooks(watchers)),
         )
     return openai.OpenAI(
-        api_key=key,
-        base_url=server,
-        http_client=openai.DefaultHttpxClient(event_hooks=_together(watcher.hooks() for watcher in watchers)),
+        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=_hooks(watchers))
     )
 
 
-def _watchers(account: Account, limit_usd: float | None = None) -> list[Watcher | Recorder]:
-    """Return what looks at the traffic of an account's client: the ledger's watcher, and a recorder if there is one."""
-    recorder = _recorders.get(account)
-    return [Watcher(ledger_for(account), limit_usd), *([recorder] if recorder else [])]
+def _watchers(account: Account, limit_usd: float | None = None) -> list[_Watches]:
+    """Return what looks at the traffic of an account's client; the ledger's watcher is always among it."""
+    watchers: list[_Watches] = [Watcher(ledger_for(account), limit_usd)]
+    if account in _recorders:
+        watchers.append(_recorders[account])
+    path = os.environ.get("WORKSHOP_SHAPES", "").strip()
+    if path:
+        watchers.append(_shapes.setdefault(path, Shapes(Path(path))))
+    return watchers
 
 
-def _together(hooks: Iterable[dict[str, list[Callable[..., Any]]]]) -> dict[str, list[Callable[..., Any]]]:
+def _hooks(watchers: Sequence[_Watches]) -> dict[str, list[Callable[..., Any]]]:
+    return _together([watcher.hooks() for watcher in watchers])
+
+
+def _async_hooks(watchers: Sequence[_Watches]) -> dict[str, list[Callable[..., Any]]]:
+    return _together([watcher.async_hooks() for watcher in watchers])
+
+
+def _together(hooks: Sequence[dict[str, list[Callable[..., Any]]]]) -> dict[str, list[Callable[..., Any]]]:
     """Return the hooks of all watchers, one after the other."""
-    together: dict[str, list[Callable[..., Any]]] = {"request": [], "response": []}
-    for each in hooks:
-        for kind, functions in each.items():
-            together[kind] += functions
-    return together
+    return {kind: [function for each in hooks for function in each[kind]] for kind in ("request", "response")}
 
 
 def _captures(key: _Key) -> Captures:

@@ -244,7 +244,7 @@ class Conversations:
             for item in since
             if item.get("type") == "function_call_output" and isinstance(item.get("call_id"), str)
         }
-        if not request.outputs_since_question:
+        if not outputs:
             if any(_holds_more_than_text(item) for item in since[:1]):
                 raise Unrecordable("its question holds more than text")
             # Whoever pretends to be OpenAI here is named, so that nobody takes its words for a model's.
