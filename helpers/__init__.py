@@ -37,6 +37,13 @@ if TYPE_CHECKING:
     from helpers.files import UploadReport as UploadReport
     from helpers.files import UploadUnfinished as UploadUnfinished
     from helpers.files import upload_files as upload_files
+    from helpers.function_calling import FunctionCall as FunctionCall
+    from helpers.function_calling import FunctionCallingHandler as FunctionCallingHandler
+    from helpers.function_calling import ToolboxHandler as ToolboxHandler
+    from helpers.functions import FunctionResult as FunctionResult
+    from helpers.functions import FunctionRunner as FunctionRunner
+    from helpers.functions import FunctionTool as FunctionTool
+    from helpers.functions import function_tool as function_tool
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
@@ -47,9 +54,10 @@ if TYPE_CHECKING:
     from helpers.questions import load_questions as load_questions
     from helpers.run import AsyncRun as AsyncRun
     from helpers.run import Run as Run
+    from helpers.run import repair_thread as repair_thread
     from helpers.run import stream_run as stream_run
-    from helpers.run import wait_for as wait_for
     from helpers.trace import Trace as Trace
+    from helpers.waiting import wait_for as wait_for
 
 _HOMES = {
     "Assistant": "assistant",
@@ -59,6 +67,11 @@ _HOMES = {
     "DownloadReport": "downloads",
     "EventHandler": "handlers",
     "FileSearchHandler": "file_search",
+    "FunctionCall": "function_calling",
+    "FunctionCallingHandler": "function_calling",
+    "FunctionResult": "functions",
+    "FunctionRunner": "functions",
+    "FunctionTool": "functions",
     "Question": "questions",
     "Run": "run",
     "RunFailed": "errors",
@@ -66,6 +79,7 @@ _HOMES = {
     "Stopped": "errors",
     "StreamInterrupted": "errors",
     "TextHandler": "handlers",
+    "ToolboxHandler": "function_calling",
     "Trace": "trace",
     "UploadReport": "files",
     "UploadUnfinished": "files",
@@ -81,16 +95,18 @@ _HOMES = {
     "explain": "errors",
     "fetch_lecture": "external",
     "fresh_container": "containers",
+    "function_tool": "functions",
     "ledger_of": "ledger",
     "load_questions": "questions",
     "model_table": "models",
     "plot": "evaluation",
+    "repair_thread": "run",
     "run_summary": "connection",
     "session_price_usd": "containers",
     "show_container": "containers",
     "stream_run": "run",
     "upload_files": "files",
-    "wait_for": "run",
+    "wait_for": "waiting",
     "what_is_visible_where": "containers",
 }
 

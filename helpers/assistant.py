@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 import html
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from helpers.errors import ConfigurationError
+from helpers.functions import FunctionTool, function_tool
 from helpers.models import default_model, model_facts
 
 __all__ = ["Assistant", "ToolParam"]
@@ -46,7 +48,9 @@ class Assistant(Mapping[str, Any]):
         instructions: how it should behave; at most 256,000 characters.
         description: one line for people; at most 512 characters. It travels as metadata, the model does not read it.
         model: the model's name; without one, ``OPENAI_MODEL`` or the workshop's default.
-        tools: tool dicts such as ``{"type": "file_search", "vector_store_ids": [store.id]}``.
+        tools: tool dicts such as ``{"type": "file_search", "vector_store_ids": [store.id]}``, and Python functions: their
+            signature and docstring become the schema that travels (see ``helpers.function_tool``), and ``stream_run``
+            calls them.
         effort: how much a reasoning model thinks before it answers: ``"none"``, ``"minimal"``, ``"low"``,
             ``"medium"``, ``"high"``, ``"xhigh"`` or ``"max"``. Without one: ``"low"`` for a model that reasons.
         temperature: 0 to 2; sent only if you give it, because reasoning models refuse it unless effort is ``"none"``.
@@ -96,7 +100,7 @@ class Assistant(Mapping[str, Any]):
             request["temperature"] = fields["temperature"]
         if fields["tools"]:
             # A copy each time: nobody can change an assistant through what it handed out.
-            request["tools"] = copy.deepcopy(fields["tools"])
+            request["tools"] = self.tools
         request["metadata"] = {"assistant": fields["name"]}
         if fields["description"]:
             request["metadata"]["description"] = fields["description"]
@@ -143,9 +147,16 @@ class Assistant(Mapping[str, Any]):
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """The tools, as dicts (copies)."""
-        tools: list[dict[str, Any]] = copy.deepcopy(self._fields["tools"])
-        return tools
+        """The tools as they travel: dicts (copies), a function's with its schema."""
+        return [
+            tool.param if isinstance(tool, FunctionTool) else copy.deepcopy(tool)
+            for tool in self._fields["tools"]
+        ]
+
+    @property
+    def functions(self) -> list[FunctionTool]:
+        """The Python functions among the tools."""
+        return [tool for tool in self._fields["tools"] if isinstance(tool, FunctionTool)]
 
     def __setattr__(self, key: str, value: object) -> None:
         raise ConfigurationError(
@@ -173,14 +184,14 @@ class Assistant(Mapping[str, Any]):
     def with_tools(self, *tools: ToolParam) -> Assistant:
         """Return the same assistant with these tools added to those that it has.
 
-        A tool that it has already (an equal dict) is not added twice.
+        A tool that it has already (an equal dict, the same function) is not added twice. A function that was defined
+        again, because its cell was run again, takes the place of its older version.
 
         Raises:
-            ConfigurationError: for an unknown type of tool, or one that misses what it needs.
+            ConfigurationError: for an unknown type of tool, one that misses what it needs, a function that cannot be a
+                tool, or two functions of one name.
         """
-        have: list[ToolParam] = [*self._fields["tools"]]
-        have.extend(tool for tool in tools if tool not in have)
-        return self._varied(tools=have)
+        return self._varied(tools=[*self._fields["tools"], *_checked_tools(tools)])
 
     def with_model(self, model: str, effort: str | None = None) -> Assistant:
         """Return the same assistant on another model (and effort, if you give one).
@@ -201,7 +212,7 @@ class Assistant(Mapping[str, Any]):
             rows.append(("reasoning effort", self.effort))
         if self._fields["temperature"] is not None:
             rows.append(("temperature", str(self._fields["temperature"])))
-        tools = ", ".join(tool.get("name") or tool["type"] for tool in self._fields["tools"])
+        tools = ", ".join(tool.get("name") or tool["type"] for tool in self.tools)
         rows.append(("tools", tools or "none"))
         return rows
 
@@ -224,6 +235,12 @@ class Assistant(Mapping[str, Any]):
 
     def __hash__(self) -> int:
         return hash((self.name, self.instructions, self.model))
+
+    def __copy__(self) -> Assistant:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Assistant:
+        return self  # it does not change
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {**self._fields}
@@ -273,21 +290,62 @@ def _checked_temperature(temperature: object) -> float | None:
     return float(temperature)
 
 
-def _checked_tools(tools: object) -> list[dict[str, Any]]:
+def _checked_tools(tools: object) -> list[dict[str, Any] | FunctionTool]:
     if isinstance(tools, str | Mapping) or not isinstance(tools, Sequence):
         raise ConfigurationError('The tools must be a list, such as tools=[{"type": "code_interpreter", …}].')
-    return [_checked_tool(tool) for tool in tools]
+    checked: list[dict[str, Any] | FunctionTool] = []
+    for tool in tools:
+        _add(checked, _checked_tool(tool))
+    return checked
 
 
-def _checked_tool(tool: object) -> dict[str, Any]:
+def _add(tools: list[dict[str, Any] | FunctionTool], tool: dict[str, Any] | FunctionTool) -> None:
+    """Add a tool to a list that may have it already."""
+    if tool in tools:
+        return
+    name = _function_name(tool)
+    places = [place for place, other in enumerate(tools) if name and _function_name(other) == name]
+    if not places:
+        tools.append(tool)
+        return
+    other = tools[places[0]]
+    if isinstance(tool, FunctionTool) and isinstance(other, FunctionTool) and _is_newer(tool, other):
+        tools[places[0]] = tool
+        return
+    kinds = {isinstance(tool, FunctionTool), isinstance(other, FunctionTool)}
+    what = "A Python function and a tool dict" if len(kinds) == 2 else "Two different functions"
+    raise ConfigurationError(
+        f"{what} have the name {name}, and a call would not say which one is meant. Leave one out, or give it another name: "
+        "function_tool(function, name=…)."
+    )
+
+
+def _function_name(tool: dict[str, Any] | FunctionTool) -> str:
+    if isinstance(tool, FunctionTool):
+        return tool.name
+    return str(tool.get("name")) if tool.get("type") == "function" else ""
+
+
+def _is_newer(tool: FunctionTool, other: FunctionTool) -> bool:
+    """Return whether a function is what its name stands for now, and the other one what it stood for before."""
+    if tool.function is other.function:
+        return False
+    module, name = (getattr(tool.function, key, None) for key in ("__module__", "__qualname__"))
+    is_same_place = module is not None and (module, name) == (
+        getattr(other.function, "__module__", None),
+        getattr(other.function, "__qualname__", None),
+    )
+    return is_same_place and getattr(sys.modules.get(str(module)), str(name), None) is tool.function
+
+
+def _checked_tool(tool: object) -> dict[str, Any] | FunctionTool:
+    if isinstance(tool, FunctionTool):
+        return tool
     if callable(tool) and not isinstance(tool, Mapping):
-        name = getattr(tool, "__name__", "this function")
-        raise ConfigurationError(
-            f"Python functions as tools come with notebook 4, so {name} cannot be used yet. Give a tool dict instead."
-        )
+        return function_tool(tool)
     if not isinstance(tool, Mapping):
         raise ConfigurationError(
-            f"A tool is a dict such as {{'type': 'file_search', …}}, not {type(tool).__name__}."
+            f"A tool is a dict such as {{'type': 'file_search', …}} or a Python function, not {type(tool).__name__}."
         )
     kind = tool.get("type")
     if kind == "retrieval":

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from helpers.errors import ConfigurationError, explain, install_plain_errors, redact
+from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.recording import Recorder
@@ -214,6 +214,7 @@ def _checked_key(value: str, place: str) -> _Key:
         raise ConfigurationError(
             f"The key in {place} holds a space or a character that no key has. Copy it again, without quotes around it."
         )
+    hide(text)
     return _Key(text, place)
 
 

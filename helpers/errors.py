@@ -1,31 +1,45 @@
 """One plain sentence for each thing that can go wrong, and what to do about it.
 
-Here live the exceptions that the helpers raise, the translation of the SDK's errors into sentences, and the
-removal of anything that looks like a key. Not here: retrying (``run.py``) and drawing (``rendering.py``).
+Here live the exceptions that the helpers raise, the translation of the SDK's errors into sentences, and the removal of
+keys and other secrets from what is shown. Not here: retrying (``run.py``) and drawing (``rendering.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import json
 import os
 import re
+import threading
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import openai
 
 __all__ = [
+    "ArgumentsError",
     "ConfigurationError",
     "RunFailed",
     "SpendLimitReached",
     "Stopped",
     "StreamInterrupted",
     "WorkshopError",
+    "can_retry",
     "explain",
+    "hide",
     "install_plain_errors",
     "redact",
+    "retry_after_s",
+    "what_it_is",
 ]
 
 _KEY_LIKE: Final = re.compile(r"\bsk-[A-Za-z0-9_\-*.…]{3,}")
+_SECRET_NAME: Final = re.compile(
+    r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)$", re.IGNORECASE
+)
+_SHORTEST_SECRET: Final = 8
 _BILLING_CODES: Final = frozenset(
     {
         "credit_balance_exhausted",
@@ -37,16 +51,76 @@ _BILLING_CODES: Final = frozenset(
 )
 
 
+class _Secrets:
+    """What must not be shown: the values of this process that are secret by their names, and what was given to ``hide``.
+
+    Reading the whole environment for every piece of text would cost more than the piece is worth, so the values are kept
+    until the environment is another one. The comparison of two unchanged dicts takes microseconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[Any, Any] | None = None
+        self._hidden: frozenset[str] = frozenset()
+        self._marks: tuple[tuple[str, str], ...] = ()
+
+    def hide(self, value: str) -> None:
+        with self._lock:
+            self._hidden |= {value}
+            self._seen = None
+
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Return each secret text and the mark that is shown instead, longest first."""
+        # On CPython the variables lie in a dict that can be compared without decoding each of them.
+        now = getattr(os.environ, "_data", os.environ)
+        if self._seen is None or self._seen != now:
+            with self._lock:
+                seen = dict(now)
+                self._marks = self._collect()
+                self._seen = seen
+        return self._marks
+
+    def _collect(self) -> tuple[tuple[str, str], ...]:
+        found = dict.fromkeys(self._hidden, "[key]")
+        for name in list(os.environ):
+            text = os.environ.get(name, "").strip()
+            if len(text) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+                found.setdefault(text, "[key]" if name.upper() == "OPENAI_API_KEY" else "[secret]")
+        for text, mark in list(found.items()):
+            # The same text inside JSON, where line breaks and quotes are written in another way.
+            for ascii_only in (True, False):
+                found.setdefault(json.dumps(text, ensure_ascii=ascii_only)[1:-1], mark)
+        return tuple(sorted(found.items(), key=lambda pair: -len(pair[0])))
+
+
+_SECRETS: Final = _Secrets()
+
+
 def redact(text: str) -> str:
-    """Return ``text`` without keys: whatever starts with ``sk-``, and the value of ``OPENAI_API_KEY``.
+    """Return ``text`` without keys and other secrets.
+
+    Whatever starts with ``sk-``, the value of ``OPENAI_API_KEY`` and what was given to ``hide`` become ``[key]``. The
+    value of every other environment variable whose name ends like a secret's (``…KEY``, ``…TOKEN``, ``…SECRET``,
+    ``…PASSWORD``, ``…CREDENTIALS``) and that has at least 8 characters becomes ``[secret]``.
 
     Args:
-        text: anything that is about to be shown or kept.
+        text: anything that is about to be shown, kept or sent.
     """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if len(key) >= 8:
-        text = text.replace(key, "[key]")
-    return _KEY_LIKE.sub("[key]", text)
+    for secret, mark in _SECRETS.marks():
+        if secret in text:
+            text = text.replace(secret, mark)
+    return _KEY_LIKE.sub("[key]", text) if "sk-" in text else text
+
+
+def hide(value: str) -> None:
+    """Let ``redact`` take out a key that is not in the environment, such as the one in ``.env``.
+
+    Args:
+        value: the key. One with fewer than 8 characters is left alone: ordinary words would vanish with it.
+    """
+    text = value.strip()
+    if len(text) >= _SHORTEST_SECRET:
+        _SECRETS.hide(text)
 
 
 class WorkshopError(Exception):
@@ -67,6 +141,10 @@ class ConfigurationError(WorkshopError):
     """Something was set up in a way that cannot work (a bad value, an unknown mode, a missing file)."""
 
 
+class ArgumentsError(WorkshopError):
+    """The arguments of a function call do not fit the function; the text tells a model what to send instead."""
+
+
 class RunFailed(WorkshopError):
     """The API ended a run with an error.
 
@@ -74,15 +152,26 @@ class RunFailed(WorkshopError):
         code: the API's code, such as ``"server_error"`` or ``"conversation_locked"``; ``None`` if it sent none.
         partial_text: the text that had arrived before the error; ``""`` if none had.
         response_id: the id of the failed response, if it got one.
+        can_retry: whether the same request may work if it is sent again.
+        retry_after_s: how many seconds the API asks to wait before that; ``None`` if it does not say.
     """
 
     def __init__(
-        self, message: str, *, code: str | None = None, partial_text: str = "", response_id: str | None = None
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        partial_text: str = "",
+        response_id: str | None = None,
+        can_retry: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.partial_text = partial_text
         self.response_id = response_id
+        self.can_retry = can_retry
+        self.retry_after_s = retry_after_s
 
 
 class StreamInterrupted(RunFailed):
@@ -109,6 +198,13 @@ class SpendLimitReached(WorkshopError, openai.OpenAIError):
 
     It is an ``openai.OpenAIError`` as well, because the SDK passes those on as they are and does not retry.
     """
+
+
+def what_it_is(value: object) -> str:
+    """Return a few words for a value that should have been something else, such as ``"the class Shout"``."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"the text {value[:30]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def explain(error: BaseException) -> str:
@@ -141,8 +237,54 @@ def explain(error: BaseException) -> str:
     return redact(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
 
 
+_PASSING_CODES: Final = frozenset(
+    {"server_error", "server_is_overloaded", "rate_limit_exceeded", "slow_down"}
+)
+_PASSING_STATUS: Final = frozenset({408, 409, 429})
+
+
+def can_retry(error: openai.APIError) -> bool:
+    """Return whether the same request may work if it is sent again.
+
+    Yes for a lost connection, a conflict, too many requests and a fault of the server; no for a billing limit, which
+    has the same status as too many requests, and for whatever the server says not to send again.
+    """
+    if error.code in _BILLING_CODES or error.type == "insufficient_quota":
+        return False
+    if isinstance(error, openai.APIStatusError):
+        hint = error.response.headers.get("x-should-retry")
+        if hint in ("true", "false"):
+            return hint == "true"
+        return error.status_code in _PASSING_STATUS or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError) or error.code in _PASSING_CODES
+
+
+def retry_after_s(error: openai.APIError) -> float | None:
+    """Return how many seconds the server asks to wait; ``None`` if it says nothing that can be read.
+
+    The headers ``retry-after-ms`` and ``retry-after`` are read, the latter in seconds or as a date (RFC 9110, 10.2.3).
+    """
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    headers = error.response.headers
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with contextlib.suppress(TypeError, ValueError):
+            seconds = float(headers.get(name, "")) * unit_s
+            if 0 <= seconds < float("inf"):
+                return seconds
+    with contextlib.suppress(TypeError, ValueError):
+        when = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(0.0, (when - dt.datetime.now(when.tzinfo)).total_seconds())
+    return None
+
+
 def _explain_status(error: openai.APIStatusError) -> str:
     code, message = error.code, _message_of(error)
+    if message.startswith("No tool output found for function call"):
+        return (
+            f"{_sentence(message)} The conversation waits for the result of a function that was never sent. Run "
+            "helpers.repair_thread(client, thread) and ask again, or start a new conversation."
+        )
     by_code: dict[str, str] = {
         "invalid_api_key": _WRONG_KEY,
         "model_not_found": (

@@ -253,6 +253,14 @@ class FileSearchHandler(TextHandler):
         state.complete.add(id(text))
         state.changed.discard(id(text))
 
+    def on_text_restarted(self, text: Text) -> None:
+        """Forget the numbers of a text that is given again in other words."""
+        super().on_text_restarted(text)
+        state = self._file_state()
+        state.cited.pop(id(text), None)
+        for noted in (state.complete, state.changed, state.finished):
+            noted.discard(id(text))
+
     def on_message_done(self, message: Any) -> None:
         """Show the list of the files that the message cites."""
         super().on_message_done(message)

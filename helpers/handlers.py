@@ -16,6 +16,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -33,7 +34,15 @@ from openai.types.responses import (
 )
 from openai.types.responses.response_output_text import Annotation
 
-from helpers.errors import ConfigurationError, RunFailed, StreamInterrupted, WorkshopError, explain
+from helpers.errors import (
+    ConfigurationError,
+    RunFailed,
+    StreamInterrupted,
+    WorkshopError,
+    can_retry,
+    explain,
+    retry_after_s,
+)
 from helpers.fields import at, list_at, text_at
 from helpers.functions import FunctionResult
 from helpers.rendering import Block, Renderer, make_renderer
@@ -147,15 +156,28 @@ def failure_from(error: object, *, partial_text: str = "", response_id: str | No
     """
     if isinstance(error, (openai.APIConnectionError, OSError)):
         sentence = _explain_cut(error, partial_text)
-        return StreamInterrupted(sentence, partial_text=partial_text, response_id=response_id)
+        return StreamInterrupted(sentence, partial_text=partial_text, response_id=response_id, can_retry=True)
     if isinstance(error, openai.APIError):
-        return RunFailed(explain(error), code=error.code, partial_text=partial_text, response_id=response_id)
+        return RunFailed(
+            explain(error),
+            code=error.code,
+            partial_text=partial_text,
+            response_id=response_id,
+            can_retry=can_retry(error),
+            retry_after_s=retry_after_s(error),
+        )
     if isinstance(error, BaseException):
         return RunFailed(explain(error), partial_text=partial_text, response_id=response_id)
     code, message = text_at(error, "code") or None, text_at(error, "message")
     # What the SDK raises for such an error inside a stream; the sentence for it then comes from the same place.
     as_raised = openai.APIError(message or "it gave no reason.", cast(Any, None), body={"code": code})
-    return RunFailed(explain(as_raised), code=code, partial_text=partial_text, response_id=response_id)
+    return RunFailed(
+        explain(as_raised),
+        code=code,
+        partial_text=partial_text,
+        response_id=response_id,
+        can_retry=can_retry(as_raised),
+    )
 
 
 def _explain_cut(error: Exception, partial_text: str) -> str:
@@ -210,6 +232,9 @@ _INCOMPLETE: Final = {
     "max_messages": "it reached the limit of messages",
     "content_filter": "the content filter stopped it",
     "steered": "a new instruction took its place",
+    "max_rounds": "the assistant went on asking for functions; raise max_rounds, or say in the instructions when to stop",
+    "max_tokens": "the run reached its limit of tokens; raise max_tokens, or ask for less",
+    "max_usd": "the run reached its limit of US dollars; raise max_usd, or ask for less",
 }
 _SOURCES: Final = {
     "authored": "recorded · written by hand for this workshop (authored), not an OpenAI answer",
@@ -234,6 +259,17 @@ class _Answer:
         self.items: dict[str, Any] = {}
         self.messages: dict[str, Any] = {}
         self.calls: list[Any] = []
+        self.earlier: list[Text] = []
+        self.catching_up: dict[int, _CatchUp] = {}
+
+
+@dataclass(slots=True)
+class _CatchUp:
+    """A text that is sent again because its stream was cut: what had arrived is not told a second time."""
+
+    known: str
+    again: str = ""
+    citations: int = 0
 
 
 class _Progress:
@@ -419,6 +455,23 @@ class EventHandler:
 
         Args:
             result: what came of it: ``result.output`` is what the model gets, ``result.error`` what went wrong.
+        """
+
+    def on_retry(self, reason: str, wait_s: float) -> None:
+        """Called when the run tries again: the service was busy, or the stream of an answer was cut.
+
+        Args:
+            reason: what happened, in a sentence.
+            wait_s: how long it waits before, in seconds.
+        """
+
+    def on_text_restarted(self, text: Text) -> None:
+        """Called when an answer that was cut is given again in other words: what had arrived of it no longer counts.
+
+        If it is given again in the same words, nobody needs to know: the text goes on where it was cut.
+
+        Args:
+            text: the text, empty again.
         """
 
     def on_citation(self, citation: Any) -> None:
@@ -639,8 +692,10 @@ class EventHandler:
     @overload
     def iterate(self, stream: AsyncStream) -> AsyncGenerator[Any, None]: ...
     @overload
-    def iterate(self, stream: SyncStream) -> Iterator[Any]: ...
-    def iterate(self, stream: SyncStream | AsyncStream) -> Iterator[Any] | AsyncGenerator[Any, None]:
+    def iterate(self, stream: SyncStream) -> Generator[Any, None, None]: ...
+    def iterate(
+        self, stream: SyncStream | AsyncStream
+    ) -> Generator[Any, None, None] | AsyncGenerator[Any, None]:
         """Read a stream and yield each event, after its hooks were called.
 
         Alone it is a whole run, like ``follow``. Inside ``with handler.running():`` it is one part of a run: call it
@@ -702,7 +757,7 @@ class EventHandler:
             progress.active = False
             self.on_end()
 
-    def _iterate(self, source: Any) -> Iterator[Any]:
+    def _iterate(self, source: Any) -> Generator[Any, None, None]:
         with contextlib.nullcontext() if self._may_join() else self.running():
             yield from self._read(source)
 
@@ -710,7 +765,7 @@ class EventHandler:
         """Return whether a run is open that has no stream at the moment."""
         return self._progress.active and not self._progress.reading
 
-    def _read(self, source: Any) -> Iterator[Any]:
+    def _read(self, source: Any) -> Generator[Any, None, None]:
         self._begin_stream()
         stream: Any = None
         events: Any = None
@@ -895,6 +950,7 @@ class EventHandler:
                 f"The stream could not be read to its end ({explain(error)}). Run the cell again.",
                 partial_text=self.text,
                 response_id=answer.response_id or None,
+                can_retry=True,
             )
         )
         if isinstance(failure, StreamInterrupted):
@@ -920,6 +976,7 @@ class EventHandler:
             f"The stream ended before the answer was complete ({how_much}). Run the cell again.",
             partial_text=arrived,
             response_id=answer.response_id or None,
+            can_retry=True,
         )
 
     def _failure_in(self, event: Any) -> RunFailed | None:
@@ -933,6 +990,31 @@ class EventHandler:
             return None
         response_id = self._progress.answers[-1].response_id or None
         return failure_from(error, partial_text=self.text, response_id=response_id)
+
+    def _restart(self) -> None:
+        """Forget the response whose stream was cut: it is asked for again, and its texts go on where they were."""
+        cut = self._progress.answers.pop()
+        again = _Answer()
+        again.earlier = [*cut.texts.values(), *cut.earlier[len(cut.texts) :]]
+        self._progress.answers.append(again)
+
+    def _take_submitted(self) -> dict[str, str]:
+        """Return what ``submit_tool_outputs`` was given since the last time, by ``call_id``."""
+        submitted, self._progress.submitted = self._progress.submitted, {}
+        return submitted
+
+    def _last_sequence(self) -> int:
+        """Return the number of the last event of the response; -1 if none had one."""
+        return self._progress.answers[-1].last_sequence
+
+    def _goes_on(self) -> None:
+        """Note that the run goes on after a response: its functions are called next."""
+        self._progress.status = "in_progress"
+
+    def _ends_early(self, status: str, reason: str | None = None) -> None:
+        """Note that the run ends before its answer is complete, although no event says so."""
+        self._progress.status = status
+        self._progress.incomplete_reason = reason
 
     # -- what each event means ----------------------------------------------------------------------------------------
 
@@ -982,7 +1064,13 @@ class EventHandler:
 
     def _open_text(self, key: str, index: int, kind: str, answer: _Answer) -> Text:
         text = answer.texts.get((key, index))
-        if text is None:
+        if text is None and len(answer.texts) < len(answer.earlier):
+            # Sent again after a cut: the same text goes on, and whoever shows it need not begin anew.
+            text = answer.texts[key, index] = answer.earlier[len(answer.texts)]
+            text.type, text.item_id, text.content_index = kind, key, index
+            answer.catching_up[id(text)] = _CatchUp(text.value)
+            self._progress.current_text = text
+        elif text is None:
             text = Text(type=kind, item_id=key, content_index=index)
             answer.texts[key, index] = text
             self._progress.current_text = text
@@ -995,11 +1083,45 @@ class EventHandler:
         piece = text_at(event, "delta")
         kind = "refusal" if event.type == "response.refusal.delta" else "output_text"
         text = self._open_text(_item_key(event), _index_at(event, "content_index"), kind, answer)
-        if not piece:
-            return
+        if answer.catching_up:
+            piece = self._what_is_new(piece, text, answer)
+        if piece:
+            self._add_piece(piece, text, answer)
+
+    def _add_piece(self, piece: str, text: Text, answer: _Answer) -> None:
         text._pieces.append(piece)
         self._progress.text_deltas.append(piece)
         self._tell_of_piece(TextDelta(piece), text, answer)
+
+    def _what_is_new(self, piece: str, text: Text, answer: _Answer) -> str:
+        """Return what of a piece was not told before the stream was cut."""
+        catching_up = answer.catching_up.get(id(text))
+        if catching_up is None:
+            return piece
+        catching_up.again += piece
+        known, again = catching_up.known, catching_up.again
+        if known.startswith(again):
+            return ""
+        del answer.catching_up[id(text)]
+        if again.startswith(known):
+            return again[len(known) :]
+        self._forget_from(text, answer)
+        return again
+
+    def _forget_from(self, text: Text, answer: _Answer) -> None:
+        """Empty a text that is given again in other words, and those that came after it before the cut."""
+        place = next(
+            (place for place, each in enumerate(answer.earlier) if each is text), len(answer.earlier)
+        )
+        stale = answer.earlier[place:]
+        # The pieces of the answer that was cut are the last ones, in the order of its texts.
+        left = sum(len(each.value) for each in stale)
+        while left > 0 and self._progress.text_deltas:
+            left -= len(self._progress.text_deltas.pop())
+        for each in stale:
+            answer.catching_up.pop(id(each), None)
+            each._pieces, each.annotations = [""], []
+            self.on_text_restarted(each)
 
     def _tell_of_piece(self, delta: TextDelta, text: Text, answer: _Answer) -> None:
         self.on_text_delta(delta, text)
@@ -1026,8 +1148,11 @@ class EventHandler:
         whole = refusal if isinstance(refusal, str) else at(holder, "text")
         text = self._open_text(key, index, kind, answer)
         if isinstance(whole, str) and whole:
-            if not text.value:
-                self._progress.text_deltas.append(whole)
+            if answer.catching_up.pop(id(text), None) and not whole.startswith(text.value):
+                self._forget_from(text, answer)
+            if whole.startswith(text.value) and len(whole) > len(text.value):
+                # What no event told, because the stream was joined late or cut.
+                self._add_piece(whole[len(text.value) :], text, answer)
             text._pieces = [whole]
         for annotation in list_at(holder, "annotations")[len(text.annotations) :]:
             self._tell_of_citation(annotation, text, answer)
@@ -1039,6 +1164,11 @@ class EventHandler:
         annotation = at(event, "annotation")
         if annotation is not None:
             text = self._open_text(_item_key(event), _index_at(event, "content_index"), "output_text", answer)
+            catching_up = answer.catching_up.get(id(text))
+            if catching_up is not None:
+                catching_up.citations += 1
+                if catching_up.citations <= len(text.annotations):
+                    return  # it was told before the cut
             self._tell_of_citation(annotation, text, answer)
 
     def _tell_of_citation(self, annotation: Any, text: Text, answer: _Answer) -> None:
@@ -1077,6 +1207,9 @@ class EventHandler:
     def _response_ended(self, event: Any, answer: _Answer) -> None:
         response = at(event, "response")
         output = list_at(response, "output")
+        if len(answer.earlier) > len(answer.texts):
+            # Asked again after a cut, the model wrote less.
+            self._forget_from(answer.earlier[len(answer.texts)], answer)
         for number, item in enumerate(output):
             key = text_at(item, "id") or f"output {number}"
             if at(item, "type") == "message" and key not in answer.messages:
@@ -1190,6 +1323,24 @@ class TextHandler(EventHandler):
         """Show the complete text."""
         super().on_text_done(text)
         self.text_block(text).done(self.shown_text(text))
+
+    def on_retry(self, reason: str, wait_s: float) -> None:
+        """Say that the run tries again, and why."""
+        super().on_retry(reason, wait_s)
+        waiting = f"trying again in {wait_s:.2g} s" if wait_s else "trying again"
+        self.renderer.footer(f"{waiting} · {reason}")
+
+    def on_text_restarted(self, text: Text) -> None:
+        """Show the text anew: in its place in a notebook, below what stands there elsewhere."""
+        super().on_text_restarted(text)
+        block = self._progress.blocks.get(id(text))
+        if block is None:
+            return
+        if self.renderer.mode == "markdown":
+            block.update("")
+        else:
+            block.done()
+            del self._progress.blocks[id(text)]
 
     def on_end(self) -> None:
         """Show the last pieces of a text that did not come to its end, then the footer."""

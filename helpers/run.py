@@ -1,48 +1,72 @@
 """A run: the assistant works on a thread until its answer is complete.
 
-Here live ``stream_run``, which streams a response through an event handler, and ``wait_for``, which polls a background
-response to its end. Not here: what the events look like on the screen (``handlers.py``), and the table of what happened
-(``trace.py``).
+Here live ``stream_run``, which streams responses through an event handler and calls the assistant's functions in
+between, and ``repair_thread``. What happens in which order is the plan in ``rounds.py``; here it meets the SDK. Not
+here: what the events look like on the screen (``handlers.py``), the table of what happened (``trace.py``), and waiting
+for a background response (``waiting.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, overload
 
 import openai
 from openai.types.conversations import Conversation
 from openai.types.responses import Response
+from pydantic import BaseModel, ValidationError
 
 from helpers.citations import Citation, citations_in
-from helpers.errors import ConfigurationError, RunFailed, Stopped, StreamInterrupted, WorkshopError, explain
+from helpers.connection import synchronous
+from helpers.errors import (
+    ConfigurationError,
+    RunFailed,
+    Stopped,
+    StreamInterrupted,
+    WorkshopError,
+    what_it_is,
+)
+from helpers.functions import FunctionResult, FunctionRunner
 from helpers.handlers import EventHandler, TextHandler, failure_from
+from helpers.models import default_model, model_facts
+from helpers.rounds import CallFunctions, Cancelled, Course, Limits, Pause, Plan, Read, repair
 from helpers.trace import Trace
 
-__all__ = ["AsyncRun", "Run", "stream_run", "wait_for"]
+__all__ = ["AsyncRun", "Run", "repair_thread", "stream_run"]
 
-_TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "incomplete"})
-# How long to wait before each new attempt on a conversation that is still busy with another answer, in seconds.
-_BUSY_WAITS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
-# How long to wait between two looks at a background response if the server suggests nothing, in seconds.
-_FIRST_POLL_S: Final = 0.5
-_LONGEST_POLL_S: Final = 5.0
+# Answering calls after an interrupt must not keep anybody waiting for the SDK's ten minutes.
+_SETTLE_TIMEOUT_S: Final = 10.0
 
 
-# -- streaming ------------------------------------------------------------------------------------------------------
+# -- a run ------------------------------------------------------------------------------------------------------------
 
 
 class _BaseRun:
     """What a synchronous and an asynchronous run have in common."""
 
-    def __init__(self, request: dict[str, Any], question: str, assistant: str, handler: EventHandler) -> None:
+    def __init__(
+        self,
+        request: dict[str, Any],
+        question: str,
+        assistant: str,
+        handler: EventHandler,
+        *,
+        functions: FunctionRunner | None = None,
+        limits: Limits | None = None,
+        text_format: type[BaseModel] | None = None,
+    ) -> None:
         self.handler = handler
         self.trace = Trace(question=question, assistant=assistant)
-        self._request = request
+        self._course = Course(request, handler, self.trace, limits or Limits())
+        self._functions = functions or FunctionRunner(())
+        self._text_format = text_format
+        self._ended = False
+        self._cancelled = False
 
     @property
     def text(self) -> str:
@@ -51,7 +75,10 @@ class _BaseRun:
 
     @property
     def status(self) -> str:
-        """``"not_started"``, ``"in_progress"``, or how it ended (see ``EventHandler.status``)."""
+        """``"not_started"``, ``"in_progress"``, or how it ended (see ``EventHandler.status``).
+
+        A run that reached a limit of ``stream_run`` is ``"incomplete"``; ``handler.incomplete_reason`` names the limit.
+        """
         return self.handler.status
 
     @property
@@ -61,6 +88,44 @@ class _BaseRun:
         known = [results for results in found if isinstance(results, list)]
         texts = [(text.value, text.annotations) for text in self.handler.texts]
         return citations_in(texts, [result for results in known for result in results] if known else None)
+
+    @property
+    def function_results(self) -> list[FunctionResult]:
+        """What came of each function call of this run so far, in order."""
+        return list(self._course.results)
+
+    @property
+    def unsent_outputs(self) -> list[dict[str, Any]]:
+        """The outputs that the last response still waits for, as input items.
+
+        Only a run without a thread that ended early has some (on a thread they are added to the conversation). Send
+        them first if you go on with ``previous_response_id=run.response.id``.
+        """
+        return self._course.unsent_outputs
+
+    @property
+    def parsed(self) -> Any:
+        """The answer as an object of ``text_format``; ``None`` if the model declined (``handler.refusal`` says why).
+
+        Raises:
+            WorkshopError: the run has no ``text_format``, or the answer does not fit it (it was cut, say).
+        """
+        if self._text_format is None:
+            raise WorkshopError(
+                "This run has no text_format. Give one: stream_run(…, text_format=YourModel)."
+            )
+        if self.handler.refusal:
+            return None
+        texts = [text.value for text in self.handler.texts if text.type == "output_text"]
+        try:
+            return self._text_format.model_validate_json(texts[-1] if texts else "")
+        except ValidationError as error:
+            count, first = error.error_count(), error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole text"
+        raise WorkshopError(
+            f"The answer is no {self._text_format.__name__} ({count} problem{'s' if count > 1 else ''}; the first is in "
+            f"{where}: {first['msg']}). Look at run.text, and at run.status: an answer that was cut is no JSON."
+        )
 
     @property
     def response(self) -> Response:
@@ -87,17 +152,13 @@ class _BaseRun:
         ]
         return " · ".join(pieces)
 
-    def _busy(self, attempt: int) -> float:
-        wait_s = _BUSY_WAITS_S[attempt]
-        self.trace.note(
-            "Retrying", f"the conversation is still busy with another answer; waiting {wait_s:g} s"
-        )
-        return wait_s
-
     def _broke_off(self, failure: BaseException) -> None:
-        if self.trace.status in _TERMINAL:
+        if self._ended:
             return  # it had ended already: somebody only stopped reading
-        if isinstance(failure, StreamInterrupted):
+        if isinstance(failure, Cancelled):
+            self.trace.note("Cancelled", "cancel() was called")
+            self.handler._ends_early("cancelled")
+        elif isinstance(failure, StreamInterrupted):
             self.trace.note("Cut off", str(failure))
         elif isinstance(failure, KeyboardInterrupt | asyncio.CancelledError | GeneratorExit):
             self.trace.note("Interrupted", "you stopped it")
@@ -107,11 +168,26 @@ class _BaseRun:
 
     def _stopped(self) -> Stopped:
         arrived = len(self.text)
+        rounds = self._course.rounds
+        kept = (
+            "Nothing was added to the thread."
+            if not rounds
+            else f"The {rounds} response{'s' if rounds > 1 else ''} before are in the thread, and their function calls "
+            "are answered."
+            if "conversation" in self._course.request
+            else "The responses before it are kept."
+        )
         return Stopped(
-            f"You stopped the run; the {arrived:,} characters that had arrived are in its text. "
-            "Nothing was added to the thread.",
+            f"You stopped the run; the {arrived:,} characters that had arrived are in its text. {kept}",
             partial_text=self.text,
         )
+
+    def _response_id(self) -> str | None:
+        """Return the id of a background response that is on its way, to cancel it."""
+        response = self.handler.current_run
+        if response is None or not self._course.request.get("background"):
+            return None
+        return response.id if response.status in ("queued", "in_progress") else None
 
 
 class Run(_BaseRun):
@@ -130,11 +206,13 @@ class Run(_BaseRun):
         assistant: str,
         handler: EventHandler,
         *,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
+        **more: Any,
     ) -> None:
-        super().__init__(request, question, assistant, handler)
-        self._client = client
-        self._sleep = sleep
+        super().__init__(request, question, assistant, handler, **more)
+        # What is tried again is tried again in the plan, which shows it and does not repeat what cannot help.
+        self._client = client.with_options(max_retries=0)
+        self._sleep = sleep or (lambda seconds: time.sleep(seconds))
         self._events = self._stream()
 
     def __iter__(self) -> Iterator[Any]:
@@ -154,11 +232,11 @@ class Run(_BaseRun):
                 return
 
     def until_done(self) -> Self:
-        """Read the stream to its end, and return this run.
+        """Read the run to its end, call the functions that it asks for, and return this run.
 
         Raises:
             RunFailed: the API ended the run with an error.
-            StreamInterrupted: the stream stopped before the answer was complete.
+            StreamInterrupted: the stream stopped before the answer was complete, and asking again did not help.
             Stopped: you interrupted the cell.
         """
         try:
@@ -172,6 +250,20 @@ class Run(_BaseRun):
             raise self._stopped()
         return self
 
+    def cancel(self) -> None:
+        """Stop the run at its next event, from a hook or from another thread; ``status`` is then ``"cancelled"``.
+
+        What the model had asked your functions is answered, so that the conversation can go on. A function that runs
+        is no longer waited for. A response in the background is cancelled at the API.
+        """
+        self._cancelled = True
+        response_id = self._response_id()
+        if response_id is not None:
+            with contextlib.suppress(
+                openai.APIError
+            ):  # it ended meanwhile, and then there is nothing to cancel
+                self._client.responses.cancel(response_id)
+
     def close(self) -> None:
         """Stop reading and close the stream; a run that was not finished is given up."""
         self._events.close()
@@ -184,30 +276,66 @@ class Run(_BaseRun):
     ) -> None:
         self.close()
 
-    def _stream(self) -> Any:
+    def _stream(self) -> Generator[Any, None, None]:
         with self.handler.running():
             self.trace.start()
             try:
-                for event in self.handler.iterate(self._open()):
-                    self.trace.add(event)
-                    yield event
+                yield from self._follow(self._course.run())
+                self._ended = True
+            except Cancelled as cancelled:
+                self._broke_off(cancelled)
             except BaseException as failure:
                 self._broke_off(failure)
+                self._settle()
                 raise
+            self._settle()
 
-    def _open(self) -> openai.Stream[Any]:
-        attempt = 0
+    def _settle(self) -> None:
+        self._cancelled = False
+        client, self._client = self._client, self._client.with_options(timeout=_SETTLE_TIMEOUT_S)
+        try:
+            for _ in self._follow(self._course.settle()):
+                pass
+        finally:
+            self._client = client
+
+    def _follow(self, plan: Plan) -> Generator[Any, None, None]:
+        """Do what a plan asks for, and yield the events that it has read."""
+        came: Any = None
+        failure: RunFailed | None = None
         while True:
+            self._check()
             try:
-                stream: openai.Stream[Any] = self._client.responses.create(**self._request, stream=True)
-                return stream
+                wanted = plan.send(came) if failure is None else plan.throw(failure)
+            except StopIteration:
+                return
+            came = failure = None
+            self._check()
+            try:
+                if isinstance(wanted, Read):
+                    # Closed here and now, whatever happens: a conversation is busy until its stream is closed.
+                    with contextlib.closing(self.handler.iterate(wanted.stream)) as events:
+                        for event in events:
+                            self.trace.add(event)
+                            yield event
+                            self._check()
+                elif isinstance(wanted, Pause):
+                    self._sleep(wanted.seconds)
+                elif isinstance(wanted, CallFunctions):
+                    came = self._functions.run(
+                        wanted.calls, answered=wanted.answered, stop=lambda: self._cancelled
+                    )
+                else:
+                    came = wanted.work(self._client)
             except openai.APIError as error:
                 failure = failure_from(error)
+            except RunFailed as error:
+                failure = error
             # The SDK's exception is gone here, and with it the request that holds the key.
-            if failure.code != "conversation_locked" or attempt == len(_BUSY_WAITS_S):
-                raise failure
-            self._sleep(self._busy(attempt))
-            attempt += 1
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise Cancelled
 
 
 class AsyncRun(_BaseRun):
@@ -227,10 +355,12 @@ class AsyncRun(_BaseRun):
         handler: EventHandler,
         *,
         sleep: Callable[[float], Coroutine[Any, Any, object]] = asyncio.sleep,
+        **more: Any,
     ) -> None:
-        super().__init__(request, question, assistant, handler)
-        self._client = client
+        super().__init__(request, question, assistant, handler, **more)
+        self._client = client.with_options(max_retries=0)
         self._sleep = sleep
+        self._waiting: asyncio.Task[Any] | None = None
         self._events = self._stream()
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -238,15 +368,39 @@ class AsyncRun(_BaseRun):
         return events
 
     async def until_done(self) -> Self:
-        """Read the stream to its end, and return this run.
+        """Read the run to its end, call the functions that it asks for, and return this run.
+
+        If its task is cancelled, calls that wait for an output are answered first.
 
         Raises:
             RunFailed: the API ended the run with an error.
-            StreamInterrupted: the stream stopped before the answer was complete.
+            StreamInterrupted: the stream stopped before the answer was complete, and asking again did not help.
         """
-        async for _ in self._events:
-            pass
+        try:
+            async for _ in self._events:
+                pass
+        except KeyboardInterrupt:
+            stopped = True
+        else:
+            stopped = False
+        if stopped:
+            raise self._stopped()
         return self
+
+    def cancel(self) -> None:
+        """Stop the run at once, from a hook or from another thread; ``status`` is then ``"cancelled"``.
+
+        What the model had asked your functions is answered, so that the conversation can go on. A function that runs
+        is no longer waited for.
+        """
+        self._cancelled = True
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.get_loop().call_soon_threadsafe(self._wake, waiting)
+
+    def _wake(self, task: asyncio.Task[Any]) -> None:
+        if self._waiting is task:  # it still waits for us, and not for something else of its own
+            task.cancel()
 
     async def close(self) -> None:
         """Stop reading and close the stream; a run that was not finished is given up."""
@@ -264,28 +418,86 @@ class AsyncRun(_BaseRun):
         with self.handler.running():
             self.trace.start()
             try:
-                async with contextlib.aclosing(self.handler.iterate(await self._open())) as events:
+                async with contextlib.aclosing(self._follow(self._course.run())) as events:
                     async for event in events:
-                        self.trace.add(event)
                         yield event
+                self._ended = True
+            except Cancelled as cancelled:
+                self._broke_off(cancelled)
             except BaseException as failure:
                 self._broke_off(failure)
+                await self._settle()
                 raise
+            await self._settle()
 
-    async def _open(self) -> openai.AsyncStream[Any]:
-        attempt = 0
+    async def _settle(self) -> None:
+        self._cancelled = False
+        # To its end also if the task is cancelled once more meanwhile.
+        await asyncio.shield(asyncio.ensure_future(self._answer_pending()))
+
+    async def _answer_pending(self) -> None:
+        response_id = self._response_id()
+        client, self._client = self._client, self._client.with_options(timeout=_SETTLE_TIMEOUT_S)
+        try:
+            if response_id is not None and not self._ended:
+                with contextlib.suppress(openai.APIError):  # as in Run.cancel
+                    await self._client.responses.cancel(response_id)
+            async for _ in self._follow(self._course.settle()):
+                pass
+        finally:
+            self._client = client
+
+    async def _follow(self, plan: Plan) -> Any:
+        """Do what a plan asks for, and yield the events that it has read."""
+        came: Any = None
+        failure: RunFailed | None = None
         while True:
+            self._check()
             try:
-                stream: openai.AsyncStream[Any] = await self._client.responses.create(
-                    **self._request, stream=True
-                )
-                return stream
+                wanted = plan.send(came) if failure is None else plan.throw(failure)
+            except StopIteration:
+                return
+            came = failure = None
+            self._check()
+            self._waiting = asyncio.current_task()
+            try:
+                if isinstance(wanted, Read):
+                    async with contextlib.aclosing(self.handler.iterate(wanted.stream)) as events:
+                        async for event in events:
+                            self._waiting = None
+                            self.trace.add(event)
+                            yield event
+                            self._check()
+                            self._waiting = asyncio.current_task()
+                elif isinstance(wanted, Pause):
+                    await self._sleep(wanted.seconds)
+                elif isinstance(wanted, CallFunctions):
+                    came = await self._functions.run_async(
+                        wanted.calls, answered=wanted.answered, stop=lambda: self._cancelled
+                    )
+                else:
+                    came = wanted.work(self._client)
+                    if inspect.isawaitable(came):
+                        came = await came
             except openai.APIError as error:
                 failure = failure_from(error)
-            if failure.code != "conversation_locked" or attempt == len(_BUSY_WAITS_S):
-                raise failure
-            await self._sleep(self._busy(attempt))
-            attempt += 1
+            except RunFailed as error:
+                failure = error
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._cancelled or task is None:
+                    raise
+                task.uncancel()  # it was cancel(), which ends the run and not the task
+                raise Cancelled from None
+            finally:
+                self._waiting = None
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise Cancelled
+
+
+# -- starting one -----------------------------------------------------------------------------------------------------
 
 
 @overload
@@ -295,6 +507,13 @@ def stream_run(
     thread: Conversation | str | None,
     question: str | Sequence[Mapping[str, Any]] | None = None,
     event_handler: EventHandler | None = None,
+    *,
+    text_format: type[BaseModel] | None = None,
+    max_rounds: int = 10,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    max_retries: int = 3,
+    function_timeout_s: float = 30.0,
     **more: Any,
 ) -> Run: ...
 @overload
@@ -304,6 +523,13 @@ def stream_run(
     thread: Conversation | str | None,
     question: str | Sequence[Mapping[str, Any]] | None = None,
     event_handler: EventHandler | None = None,
+    *,
+    text_format: type[BaseModel] | None = None,
+    max_rounds: int = 10,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    max_retries: int = 3,
+    function_timeout_s: float = 30.0,
     **more: Any,
 ) -> AsyncRun: ...
 def stream_run(
@@ -312,9 +538,24 @@ def stream_run(
     thread: Conversation | str | None,
     question: str | Sequence[Mapping[str, Any]] | None = None,
     event_handler: EventHandler | None = None,
+    *,
+    text_format: type[BaseModel] | None = None,
+    max_rounds: int = 10,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    max_retries: int = 3,
+    function_timeout_s: float = 30.0,
     **more: Any,
 ) -> Run | AsyncRun:
-    """Let an assistant answer on a thread, streamed through an event handler.
+    """Let an assistant answer on a thread, streamed through an event handler, with your functions called on the way.
+
+    When the model asks for functions, they are run, their outputs are sent, and the answer streams on, until there is
+    no call left. Every call gets an output, whatever happens, so that a conversation is never stuck. (A ``tool_choice``
+    that forces a call holds for the first response only; else the run could not end.)
+
+    What passes is waited for: a busy conversation, too many requests, a fault of the server. A stream that is cut is
+    resumed if the response runs in the background, and else asked for again: text that had arrived is not told twice,
+    and no function is called twice for one call.
 
     Args:
         client: what ``connect()`` returned.
@@ -322,35 +563,94 @@ def stream_run(
         thread: a conversation or its id; ``None`` for a question that nothing remembers.
         question: a text, or a list of input items; without one, the last message of the thread is answered.
         event_handler: without one, ``TextHandler()``, which shows the answer.
-        **more: further arguments of ``client.responses.create``, such as ``include`` or ``max_output_tokens``.
+        text_format: a Pydantic model that the answer has to fit; ``run.parsed`` is then an object of it.
+        max_rounds: at most so many responses. A run that reaches this or another limit is ``"incomplete"``.
+        max_tokens: no further response once so many tokens were used.
+        max_usd: no further response once so many US dollars were spent.
+        max_retries: how often a request is sent again after a passing fault.
+        function_timeout_s: how many seconds a function may take.
+        **more: further arguments of ``client.responses.create``, such as ``include``, ``max_output_tokens``,
+            ``tool_choice``, ``background`` or ``previous_response_id``.
 
     Returns:
-        A run that has not started: call ``until_done()``, loop over it, or use it in a ``with`` block. If the
-        conversation is still busy with another answer, it waits and tries again, for about eight seconds in all.
+        A run that has not started: call ``until_done()``, loop over it, or use it in a ``with`` block.
 
     Raises:
-        ConfigurationError: an empty question, something that is no thread, or an argument that was given twice.
+        ConfigurationError: an empty question, something that is no thread, a limit that cannot be kept, or an argument
+            that was given twice.
 
     Example:
         ::
 
-            run = stream_run(client, teacher, thread, "What is GPT-2?", event_handler=Shout()).until_done()
+            run = stream_run(client, agent, thread, "How large is GPT-2?", event_handler=ToolboxHandler(), max_rounds=6)
+            run.until_done()
     """
     request = _request(assistant, thread, question, more)
+    if text_format is not None:
+        request["text"] = {**request.get("text", {}), "format": _format_of(text_format)}
     name = str(getattr(assistant, "name", "") or "assistant")
     handler = TextHandler() if event_handler is None else event_handler
     if not isinstance(handler, EventHandler):
         raise ConfigurationError(
-            f"event_handler must be an EventHandler object, not {_what_it_is(handler)}. "
+            f"event_handler must be an EventHandler object, not {what_it_is(handler)}. "
             "Make a subclass of helpers.EventHandler and pass an object of it: event_handler=Shout()."
         )
     include = _included(handler, request)
     if include:
         request["include"] = include
+    settings: dict[str, Any] = {
+        "functions": FunctionRunner(getattr(assistant, "functions", ()), time_limit_s=function_timeout_s),
+        "limits": _limits(max_rounds, max_tokens, max_usd, max_retries, str(request.get("model", ""))),
+        "text_format": text_format,
+    }
     asked = question if isinstance(question, str) else ""
     if isinstance(client, openai.AsyncOpenAI):
-        return AsyncRun(client, request, asked, name, handler)
-    return Run(client, request, asked, name, handler)
+        return AsyncRun(client, request, asked, name, handler, **settings)
+    return Run(client, request, asked, name, handler, **settings)
+
+
+def _limits(
+    max_rounds: object, max_tokens: object, max_usd: object, max_retries: object, model: str
+) -> Limits:
+    for name, value, least in (
+        ("max_rounds", max_rounds, 1),
+        ("max_tokens", max_tokens, 1),
+        ("max_retries", max_retries, 0),
+    ):
+        if name == "max_tokens" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigurationError(f"{name} must be a whole number from {least} on, not {value!r}.")
+    if max_usd is not None:
+        if (
+            isinstance(max_usd, bool)
+            or not isinstance(max_usd, int | float)
+            or not 0 < max_usd < float("inf")
+        ):
+            raise ConfigurationError("max_usd must be a number of US dollars above 0, such as 0.05.")
+        facts = model_facts(model or default_model())
+        if facts is None or facts.input_usd is None:
+            raise ConfigurationError(
+                f"The price of {model} is not known here, so max_usd could not be kept. Choose a model from "
+                "helpers.model_table(), or use max_tokens."
+            )
+    return Limits(max_rounds, max_tokens, max_usd, max_retries)  # type: ignore[arg-type]  # checked above
+
+
+def _format_of(text_format: object) -> dict[str, Any]:
+    """Return ``text.format`` for a Pydantic model."""
+    if not isinstance(text_format, type) or not issubclass(text_format, BaseModel):
+        raise ConfigurationError(
+            f"text_format must be a class that inherits from pydantic.BaseModel, not {what_it_is(text_format)}."
+        )
+    # The SDK writes a strict schema of a model for a function, and it is the same one for an answer.
+    tool = openai.pydantic_responses_function_tool(text_format)
+    return {
+        "type": "json_schema",
+        "name": text_format.__name__[:64],
+        "schema": tool["parameters"],
+        "strict": True,
+    }
 
 
 def _request(
@@ -360,7 +660,7 @@ def _request(
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
     if not isinstance(assistant, Mapping):
-        raise ConfigurationError(f"The second argument must be an Assistant, not {_what_it_is(assistant)}.")
+        raise ConfigurationError(f"The second argument must be an Assistant, not {what_it_is(assistant)}.")
     request = dict(assistant)
     if thread is not None:
         request["conversation"] = _thread_id(thread)
@@ -399,193 +699,76 @@ def _thread_id(thread: object) -> str:
     if isinstance(thread, Conversation):
         return thread.id
     raise ConfigurationError(
-        f"The third argument must be a thread from client.conversations.create() or its id, not {_what_it_is(thread)}. "
+        f"The third argument must be a thread from client.conversations.create() or its id, not {what_it_is(thread)}. "
         "For a question that nothing remembers, write None."
     )
 
 
-def _what_it_is(value: object) -> str:
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return f"the text {value[:30]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
-
-
-# -- waiting for a background response --------------------------------------------------------------------------------
+# -- mending ----------------------------------------------------------------------------------------------------------
 
 
 @overload
-def wait_for(
-    client: openai.OpenAI,
-    response: Response | str,
-    *,
-    deadline_s: float = 600.0,
-    show: bool = True,
-) -> Response: ...
+def repair_thread(client: openai.OpenAI, thread: Conversation | str) -> int: ...
 @overload
-def wait_for(
-    client: openai.AsyncOpenAI,
-    response: Response | str,
-    *,
-    deadline_s: float = 600.0,
-    show: bool = True,
-) -> Coroutine[Any, Any, Response]: ...
-def wait_for(
-    client: openai.OpenAI | openai.AsyncOpenAI,
-    response: Response | str,
-    *,
-    deadline_s: float = 600.0,
-    show: bool = True,
-) -> Response | Coroutine[Any, Any, Response]:
-    """Poll a background response until it ends, and return it.
+def repair_thread(client: openai.AsyncOpenAI, thread: Conversation | str) -> Coroutine[Any, Any, int]: ...
+def repair_thread(
+    client: openai.OpenAI | openai.AsyncOpenAI, thread: Conversation | str
+) -> int | Coroutine[Any, Any, int]:
+    """Answer every function call of a thread that never got an output, and return how many there were.
 
-    It waits as long as the server suggests (the header ``openai-poll-after-ms``), else half a second at first and five
-    at most. If you interrupt the cell, the response is cancelled.
+    A conversation with such a call refuses each new question ("No tool output found for function call …"). It happens
+    when a loop by hand is interrupted, or a kernel dies; ``stream_run`` leaves none behind, and mends what it finds.
 
     Args:
-        client: what ``connect()`` returned; with an ``AsyncOpenAI`` client, ``await wait_for(…)``.
-        response: the response, or its id.
-        deadline_s: give up waiting after this many seconds. The response itself goes on.
-        show: print each new status.
-
-    Returns:
-        The response with ``status`` ``"completed"``, ``"failed"``, ``"cancelled"`` or ``"incomplete"``.
+        client: what ``connect()`` returned; with an ``AsyncOpenAI`` client, ``await repair_thread(…)``.
+        thread: the conversation or its id.
 
     Raises:
-        RunFailed: it could not be asked for (it was deleted, there is no network).
-        WorkshopError: it had not ended by the deadline.
-        Stopped: you interrupted the cell; the response was cancelled.
+        RunFailed: the conversation could not be read or added to.
+        ConfigurationError: ``thread`` is no thread.
+
+    Example:
+        ::
+
+            repair_thread(client, thread)
     """
-    waiting = _Waiting(response, deadline_s, show)
+    plan = repair(_thread_id(thread))
     if isinstance(client, openai.AsyncOpenAI):
-        return _wait_async(client, waiting)
-    return _wait(client, waiting)
+        return _mend_async(client, plan)
+    return _mend(synchronous(client), plan)
 
 
-class _Waiting:
-    """The state of one wait: what was seen last, what was said, when to give up."""
-
-    def __init__(self, response: Response | str, deadline_s: float, show: bool) -> None:
-        if not isinstance(response, Response | str) or (isinstance(response, str) and not response.strip()):
-            raise ConfigurationError(
-                f"wait_for takes a response or its id, not {_what_it_is(response)}. Start one with "
-                "client.responses.create(…, background=True)."
-            )
-        self.id = response if isinstance(response, str) else response.id
-        self.last: Response | None = None
-        self._said = ""
-        self._show = show
-        self._deadline_s = deadline_s
-        self._start = time.monotonic()
-        self._next_s = _FIRST_POLL_S
-        if isinstance(response, Response):
-            self._say(response.status or "")
-
-    def saw(self, response: Response, headers: Mapping[str, str]) -> float | None:
-        """Note an answer; return how many seconds to wait before the next look, or ``None`` if it was the last."""
-        self.last = response
-        self._say(response.status or "")
-        if response.status in _TERMINAL:
-            self._end()
-            return None
-        hint = headers.get("openai-poll-after-ms", "")
-        wait_s = int(hint) / 1000 if hint.isdigit() else self._next_s
-        self._next_s = min(self._next_s * 1.5, _LONGEST_POLL_S)
-        left_s = self._deadline_s - (time.monotonic() - self._start)
-        if left_s <= 0:
-            self._end()
-            raise WorkshopError(
-                f"The run is still {response.status} after {self._deadline_s:g} seconds. It goes on: call wait_for again "
-                f"later, or stop it with client.responses.cancel({self.id!r})."
-            )
-        return min(wait_s, left_s)
-
-    def _say(self, status: str) -> None:
-        if self._show and status and status != self._said:
-            print(f" → {status}" if self._said else status, end="", flush=True)
-        self._said = status or self._said
-
-    def _end(self) -> None:
-        if not self._show:
-            return
-        print()
-        last = self.last
-        if last is not None and last.status == "failed":
-            print(explain(failure_from(last.error or {"message": "it gave no reason."})))
-        elif last is not None and last.status == "incomplete":
-            reason = last.incomplete_details.reason if last.incomplete_details else None
-            print(
-                f"The answer ends early ({reason or 'no reason given'}); what there is of it is in output_text."
-            )
-
-    def failed(self, failure: RunFailed) -> RunFailed:
-        """Return ``failure`` with the advice that fits to waiting."""
-        if isinstance(failure, StreamInterrupted):
-            return StreamInterrupted(
-                f"{failure} The run itself goes on: wait_for(client, {self.id!r}) looks again."
-            )
-        return failure
-
-    def stopped(self, failure: RunFailed | None) -> Stopped:
-        """Return what to raise for an interrupt, after an attempt to cancel the response."""
-        self._end()
-        if failure is None:
-            return Stopped("You stopped waiting, and the run was cancelled.")
-        return Stopped(f"You stopped waiting. The run {self.id} could not be cancelled: {failure}")
-
-
-def _wait(client: openai.OpenAI, waiting: _Waiting) -> Response:
-    stopped = False
-    try:
-        while True:
-            wait_s = waiting.saw(*_look(client, waiting))
-            if wait_s is None:
-                break
-            time.sleep(wait_s)
-    except KeyboardInterrupt:
-        stopped = True
-    if stopped:
-        failure = None
+def _mend(client: openai.OpenAI, plan: Generator[Any, Any, int]) -> int:
+    came: Any = None
+    failure: RunFailed | None = None
+    while True:
         try:
-            client.responses.cancel(waiting.id)
+            wanted = plan.send(came) if failure is None else plan.throw(failure)
+        except StopIteration as end:
+            return int(end.value)
+        came = failure = None
+        try:
+            if isinstance(wanted, Pause):
+                time.sleep(wanted.seconds)
+            else:
+                came = wanted.work(client)
         except openai.APIError as error:
             failure = failure_from(error)
-        raise waiting.stopped(failure)
-    assert waiting.last is not None
-    return waiting.last
 
 
-def _look(client: openai.OpenAI, waiting: _Waiting) -> tuple[Response, Mapping[str, str]]:
-    try:
-        raw = client.responses.with_raw_response.retrieve(waiting.id)
-        return raw.parse(), raw.headers
-    except openai.APIError as error:
-        failure = failure_from(error)
-    raise waiting.failed(failure)
-
-
-async def _wait_async(client: openai.AsyncOpenAI, waiting: _Waiting) -> Response:
-    cancelled: asyncio.CancelledError | None = None
-    try:
-        while True:
-            wait_s = waiting.saw(*await _look_async(client, waiting))
-            if wait_s is None:
-                break
-            await asyncio.sleep(wait_s)
-    except asyncio.CancelledError as error:
-        cancelled = error
-    if cancelled is not None:
+async def _mend_async(client: openai.AsyncOpenAI, plan: Generator[Any, Any, int]) -> int:
+    came: Any = None
+    failure: RunFailed | None = None
+    while True:
         try:
-            await client.responses.cancel(waiting.id)
-        finally:
-            raise cancelled
-    assert waiting.last is not None
-    return waiting.last
-
-
-async def _look_async(client: openai.AsyncOpenAI, waiting: _Waiting) -> tuple[Response, Mapping[str, str]]:
-    try:
-        raw = await client.responses.with_raw_response.retrieve(waiting.id)
-        return raw.parse(), raw.headers
-    except openai.APIError as error:
-        failure = failure_from(error)
-    raise waiting.failed(failure)
+            wanted = plan.send(came) if failure is None else plan.throw(failure)
+        except StopIteration as end:
+            return int(end.value)
+        came = failure = None
+        try:
+            if isinstance(wanted, Pause):
+                await asyncio.sleep(wanted.seconds)
+            else:
+                came = await wanted.work(client)
+        except openai.APIError as error:
+            failure = failure_from(error)

@@ -1,27 +1,55 @@
 """The trace of a run: what happened, in order, with times, tokens and price.
 
-Here stream events, snapshots from polling and notes of our own become steps, and the steps become a table. What is
-kept are counts and short names, never the text itself, so that a long answer takes no more memory than a short one.
-Not here: drawing (``diagrams.py``), what a token costs (``models.py``), and getting the events (``run.py``).
+Here stream events, snapshots from polling, results of functions and notes of our own become steps, and the steps
+become a table. What is kept are counts and short names, never the text itself, so that a long answer takes no more
+memory than a short one. Not here: what a step holds and its words (``trace_rows.py``), drawing (``diagrams.py``,
+``trace_sequence.py``, ``trace_timeline.py``), the file (``trace_export.py``), what a token costs (``models.py``), and
+getting the events (``run.py``).
 """
 
 from __future__ import annotations
 
 import functools
 import html
+import itertools
+import math
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from helpers.diagrams import Diagram, State, Who, plain, state_diagram
-from helpers.models import prices_checked_on, token_price_usd, tool_price_usd
+from helpers.diagrams import Diagram, State, plain, sequence_diagram, state_diagram
+from helpers.fields import at, list_at, text_at
+from helpers.models import prices_checked_on, tool_price_usd
+from helpers.trace_export import FORMAT, rounded, step_fields, write_lines
+from helpers.trace_rows import (
+    BROKEN_ENDS,
+    ENDS,
+    LIMIT,
+    RUNNING_FUNCTIONS,
+    STATE_OF_ITEM,
+    STATE_OF_NOTE,
+    WHO,
+    OutputItem,
+    ResponseRecord,
+    Row,
+    count,
+    milliseconds,
+    outcome_words,
+    short_words,
+    words,
+)
+from helpers.trace_sequence import story_of
+from helpers.trace_timeline import Bar, draw_timeline, lane_of, mark_of
+
+if TYPE_CHECKING:
+    from helpers.functions import FunctionResult
+    from helpers.plots import Plot
 
 __all__ = ["EventRun", "Step", "Trace", "Usage"]
-
-_ENDS: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
-_BROKEN_ENDS: Final = frozenset({"incomplete", "failed", "cancelled", "interrupted"})
 
 # Which item an event without one belongs to, by how its type begins.
 _FAMILIES: Final = (
@@ -38,42 +66,9 @@ _FAMILIES: Final = (
     ("response.mcp_list_tools.", "mcp_list_tools"),
     ("response.custom_tool_call_input.", "custom_tool_call"),
 )
-_STATE_OF_ITEM: Final = {
-    "message": "writing text",
-    "reasoning": "reasoning",
-    "file_search_call": "searching files",
-    "code_interpreter_call": "writing code",
-    "function_call": "calling functions",
-    "web_search_call": "searching the web",
-}
-# How a note begins, and the state that it stands for. Any other note is a row of the table and no state.
-_STATE_OF_NOTE: Final = (
-    ("interrupt", "interrupted"),
-    ("stop", "interrupted"),
-    ("cut", "interrupted"),
-    ("timed out", "interrupted"),
-    ("cancel", "cancelled"),
-    ("fail", "failed"),
-    ("retr", "retrying"),
-    ("resum", "resuming"),
-    ("function", "running functions"),
-)
-_WHO: Final[dict[str, Who]] = {
-    "asking": "you",
-    "retrying": "you",
-    "resuming": "you",
-    "running functions": "you",
-    "created": "api",
-    "queued": "api",
-    "in_progress": "api",
-    "completed": "end",
-    **dict.fromkeys(_BROKEN_ENDS, "broken end"),
-}
 _WIDEST: Final = 64
 _MOST_NAMES: Final = 20
 _MOST_EVENT_RUNS: Final = 2_000
-# More than any model can read; a number beyond it is damage, and Python refuses to print very long ones.
-_MOST_TOKENS: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +94,7 @@ class Step:
     """``asking``, ``created``, ``queued``, ``in_progress``, ``reasoning``, ``searching files``, ``writing code``,
     ``running code``, ``writing text``, ``calling functions``, ``searching the web``, ``using a tool``,
     ``running functions``, ``retrying``, ``resuming``, ``note``, or an end: ``completed``, ``incomplete``, ``failed``,
-    ``cancelled``, ``interrupted``."""
+    ``cancelled``, ``interrupted``, ``limit reached``."""
     what: str
     """What happened, in words."""
     tokens: int | None
@@ -111,7 +106,10 @@ class Step:
     price_usd: float | None
     """US dollars: tokens in the row of the end, a search or a container in its own row; ``None`` if there is none."""
     status: str
-    """``done``, ``running``, ``unfinished`` (the run ended before it did), ``failed`` or ``incomplete``."""
+    """``done``, ``running``, ``unfinished`` (the run ended before it did), ``failed`` or ``incomplete``.
+
+    Of a function: ``failed`` if its output tells the model of a problem, ``unfinished`` if it was not run to its end.
+    """
 
 
 @dataclass(slots=True)
@@ -128,12 +126,14 @@ class Trace:
     """What happened in one run, which may have several responses.
 
     In a notebook it shows as a table, elsewhere as the same table in plain text. It can be looked at while the run is
-    still going on.
+    still going on. ``diagram()`` draws its states, ``sequence()`` who said what to whom, ``timeline()`` the time that
+    each step took, and ``export(path)`` writes it to a file.
 
     Args:
         question: what was asked; shown above the table, shortened.
         assistant: the assistant's name.
         clock: returns the time in seconds, from any starting point.
+        handler: the name of the event handler's class, for the sequence diagram.
 
     Example:
         >>> trace = Trace(question="Hello?")
@@ -143,19 +143,28 @@ class Trace:
     """
 
     def __init__(
-        self, question: str = "", assistant: str = "", clock: Callable[[], float] = time.perf_counter
+        self,
+        question: str = "",
+        assistant: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        handler: str = "",
     ) -> None:
         self.question = plain(question)
         self.assistant = plain(assistant, 100)
+        self.handler = plain(handler, 60)
         self._clock = clock
         self._start_s = clock()
+        self._started_at_s = time.time()
         self._last_ms = 0.0
         self._first_text_ms: float | None = None
         self._status = "not_started"
-        self._rows: list[_Row] = []
-        self._responses: list[_Response] = []
-        self._by_id: dict[str, _Response] = {}
-        self._current: _Response | None = None
+        self._rows: list[Row] = []
+        self._batches = 0
+        self._series: _Series | None = None
+        self._responses: list[ResponseRecord] = []
+        self._by_id: dict[str, ResponseRecord] = {}
+        self._current: ResponseRecord | None = None
         self._containers: set[str] = set()
         self._unknown: dict[str, int] = {}
         self._repeated = 0
@@ -168,6 +177,7 @@ class Trace:
         """Count the time from now, and not from when the trace was made. Does nothing once something has happened."""
         if not self._rows:
             self._start_s = self._clock()
+            self._started_at_s = time.time()
             self._last_ms = 0.0
 
     def add(self, event: object) -> None:
@@ -176,14 +186,18 @@ class Trace:
         Args:
             event: an event object of the SDK, or the same as a dict.
         """
+        series = self._series
+        if series is not None and self._goes_on(series, event):
+            return
+        self._series = None
         now = self._now()
-        kind = _get(event, "type")
+        kind = at(event, "type")
         if not isinstance(kind, str):
             kind = "(no type)"
         self._note_event(kind, now)
         family = _family(kind)
         if family is None and not kind.startswith("response.output_item."):
-            response = None if kind == "error" else _get(event, "response")
+            response = None if kind == "error" else at(event, "response")
             if kind == "error":
                 self._add_error(event, now)
             elif response is not None:
@@ -192,6 +206,7 @@ class Trace:
                 self._count_unknown(kind)
             return
         record = self._record_of_item(event, now)
+        record.streamed = True
         if record.repeats(event):
             self._repeated += 1
             return
@@ -199,19 +214,53 @@ class Trace:
             self._status = "in_progress"
         self._add_item_event(record, kind, family, event, now)
 
+    def _goes_on(self, series: _Series, event: object) -> bool:
+        """Take in one more piece of what the last event was a piece of; return ``False`` if it is anything else.
+
+        Nearly all events of a stream are such pieces, so that this decides what a trace costs. Whatever else happens
+        ends the series, hence all that ``add`` finds out about an event is known here.
+        """
+        fields = event if type(event) is dict else getattr(event, "__dict__", None)
+        if type(fields) is not dict or fields.get("type") != series.kind:
+            return False
+        delta, number = fields.get("delta"), fields.get("sequence_number")
+        if (
+            fields.get("item_id") != series.item_id
+            or fields.get("output_index") != series.index
+            or type(delta) is not str
+            or type(number) is not int
+            or number <= series.record.last_sequence
+        ):
+            return False
+        now = self._now()
+        series.record.last_sequence = number
+        series.record.replaying = False
+        series.run.count += 1
+        series.run.end_ms = now
+        self._events_seen += 1
+        row = series.row
+        row.last = now
+        row.pieces += 1
+        if delta:
+            row.characters += len(delta)
+        else:
+            row.blanks += 1
+        return True
+
     def add_response(self, response: object) -> None:
         """Take in a response as it is seen from outside: from ``create`` without a stream, or from polling.
 
         Args:
             response: a ``Response`` of the SDK, or the same as a dict. Looking twice at an unchanged one is counted.
         """
+        self._series = None
         now = self._now()
         record = self._record_of(response, now)
         record.absorb(response)
-        status = plain(_string(_get(response, "status")), 40)
+        status = plain(text_at(response, "status"), 40)
         if not status:
             return
-        if status in _ENDS:
+        if status in ENDS:
             self._finish(record, status, response, now)
             return
         last = self._rows[-1] if self._rows else None
@@ -227,27 +276,87 @@ class Trace:
 
         Args:
             what: plain words. How they begin tells the state: "interrupted", "stopped", "cut off" and "timed out" end
-                the run as ``interrupted``, "cancelled" as ``cancelled``, "failed" as ``failed``; "retrying",
-                "resuming" and "function …" are states of their own; anything else is only a row of the table.
+                the run as ``interrupted``, "cancelled" as ``cancelled``, "failed" as ``failed``, and "limit reached" as
+                ``limit reached``, with the status ``incomplete``; "retrying", "resuming" and "function …" are states
+                of their own; anything else is only a row of the table.
             detail: more of it, such as the function's name.
             duration_ms: how long it took until now, in milliseconds. Left out, it fills the time since the response
                 ended, and is a moment without length while one is running. Retrying and resuming then go on until
                 the next thing happens.
         """
+        self._series = None
         now = self._now()
         what = plain(what)
-        words = what.lower()
-        state = next((state for start, state in _STATE_OF_NOTE if words.startswith(start)), "note")
-        last = self._rows[-1] if self._rows else self._open("asking", 0.0, None)
-        start = last.last if last.closed else now
+        beginning = what.lower()
+        state = next((state for start, state in STATE_OF_NOTE if beginning.startswith(start)), "note")
+        if not self._rows:
+            self._open("asking", 0.0, None)
+        elif state in ("retrying", "failed") and (
+            self._rows[-1].state == "completed" or self._rows[-1].batch
+        ):
+            self._open_request()  # nothing else told of the request that did not work
+        start = self._free_from() if self._rows[-1].closed else now
         if duration_ms is not None:
-            start = max(0.0, now - max(0.0, duration_ms))
+            start = max(0.0, now - _positive(duration_ms))
         row = self._open(state, start, None)
         row.last = max(start, now)
         row.closed = duration_ms is not None or state not in ("retrying", "resuming")
         row.name, row.detail = what, plain(detail)
-        if state in _BROKEN_ENDS:
-            self._status = state
+        if state == "resuming":
+            self._split_what_goes_on(row)
+        if state in BROKEN_ENDS:
+            self._status = "incomplete" if state == LIMIT else state
+
+    def add_function(self, result: FunctionResult) -> None:
+        """Take in what came of a function of yours, after it ran.
+
+        The results of one response's calls are taken as begun together, so that the longest ends now; a function that
+        waited for a free place looks a little earlier than it was.
+
+        Args:
+            result: one for each call, in the order of the calls. Kept of it are names, sizes, and the reason if it
+                failed, shortened.
+        """
+        self._series = None
+        now = self._now()
+        if not self._rows:
+            self._open("asking", 0.0, None)
+        batch = self._last_batch()
+        if not batch:
+            self._batches += 1
+        row = self._open(RUNNING_FUNCTIONS, now, None)
+        row.batch, row.closed = self._batches, True
+        row.name = plain(result.name, 60)
+        row.detail = plain(result.error, 120)
+        row.call_id = plain(result.call_id, 100)
+        row.outcome = plain(result.status, 40) or "done"
+        row.took = _positive(result.duration_ms)
+        row.characters, row.output = len(result.arguments), len(result.output)
+        row.shortened = result.shortened
+        batch.append(row)
+        before = self._rows[-len(batch) - 1]
+        start = max(before.last, now - max(each.took for each in batch))
+        for each in batch:
+            each.start, each.last = start, min(start + each.took, now)
+
+    def _last_batch(self) -> list[Row]:
+        """Return the steps of the functions that ran since anything else happened."""
+        return list(itertools.takewhile(lambda row: row.batch, reversed(self._rows)))[::-1]
+
+    def _free_from(self) -> float:
+        """Return when the last step ended, in milliseconds; of functions that ran side by side, the longest."""
+        return max((row.last for row in self._last_batch()), default=self._rows[-1].last)
+
+    def _split_what_goes_on(self, note: Row) -> None:
+        """Remember how far the unfinished steps were when a cut stream is taken up again."""
+        record = self._current
+        if record is None or record.end is not None:
+            return
+        for item in {id(known): known for known in record.items.values()}.values():
+            row = item.row
+            if not row.finished:
+                row.parts.append(row.pieces)
+                note.resumed.append((row, len(row.parts)))
 
     def _now(self) -> float:
         """Return the milliseconds since the start; they never go back, whatever the clock does."""
@@ -270,11 +379,12 @@ class Trace:
 
     def _add_response_event(self, kind: str, response: object, event: object, now: float) -> None:
         record = self._record_of(response, now, new=kind == "response.created")
+        record.streamed = True
         record.absorb(response)
         if record.repeats(event):
             self._repeated += 1
         state = kind.removeprefix("response.")
-        if state in _ENDS:
+        if state in ENDS:
             self._finish(record, state, response, now)
         elif state in ("created", "queued", "in_progress"):
             if state not in record.states:
@@ -287,24 +397,26 @@ class Trace:
 
     def _add_error(self, event: object, now: float) -> None:
         # The documented event is flat; what really arrives has the same fields one level down.
-        inner = _get(event, "error")
+        inner = at(event, "error")
         inner = event if inner is None else inner
         record = self._current if self._current is not None else self._new_record(None, now)
-        code, message = _string(_get(inner, "code")), _string(_get(inner, "message"))
+        record.streamed = True
+        code, message = text_at(inner, "code"), text_at(inner, "message")
         row = self._open("failed", now, record)
         row.name = "error"
         row.detail = plain(": ".join(part for part in (code, message) if part))
+        row.code = plain(code, 60)
         row.closed = True
         self._status = "failed"
 
-    def _finish(self, record: _Response, status: str, response: object, now: float) -> None:
+    def _finish(self, record: ResponseRecord, status: str, response: object, now: float) -> None:
         """Note the end of a response, and whatever its output tells that no event had told before."""
-        for index, item in enumerate(_list(_get(response, "output"))):
-            known = record.item(index, _get(item, "id"), _string(_get(item, "type")))
+        for index, item in enumerate(list_at(response, "output")):
+            known = record.item(index, at(item, "id"), text_at(item, "type"))
             if known is None:
                 known = self._new_item(record, index, item, None, now)
                 known.row.timed = False  # it happened at some time before now
-            if _string(_get(item, "status")) in ("", "completed"):
+            if text_at(item, "status") in ("", "completed"):
                 known.row.finished = True
             self._fill(known, item, done=True)
         self._status = status
@@ -313,16 +425,17 @@ class Trace:
         row = record.end = self._open(status, now, record)
         row.closed = True
         if status == "failed":
-            error = _get(response, "error")
-            parts = (_string(_get(error, "code")), _string(_get(error, "message")))
+            error = at(response, "error")
+            parts = (text_at(error, "code"), text_at(error, "message"))
             row.detail = plain(": ".join(part for part in parts if part))
+            row.code = plain(parts[0], 60)
         elif status == "incomplete":
-            row.detail = plain(_string(_get(_get(response, "incomplete_details"), "reason")))
+            row.detail = row.code = plain(text_at(at(response, "incomplete_details"), "reason"), 60)
 
     # ---- responses
 
-    def _record_of(self, response: object, now: float, *, new: bool = False) -> _Response:
-        id = _string(_get(response, "id"))
+    def _record_of(self, response: object, now: float, *, new: bool = False) -> ResponseRecord:
+        id = text_at(response, "id")
         current = self._current
         if id and id in self._by_id:
             self._current = self._by_id[id]
@@ -335,24 +448,23 @@ class Trace:
             return current
         return self._new_record(id, now)
 
-    def _record_of_item(self, event: object, now: float) -> _Response:
+    def _record_of_item(self, event: object, now: float) -> ResponseRecord:
         current = self._current
         if current is None:
             return self._new_record(None, now)
         if current.end is not None:
             # After the end only late news of a known item belongs to this response; else the next one has begun.
-            id = _get(event, "item_id") or _get(_get(event, "item"), "id")
+            id = at(event, "item_id") or at(at(event, "item"), "id")
             if isinstance(id, str) and ("id", id) not in current.items:
                 return self._new_record(None, now)
         return current
 
-    def _new_record(self, id: str | None, now: float) -> _Response:
-        last = self._rows[-1] if self._rows else None
-        if last is None:
+    def _new_record(self, id: str | None, now: float) -> ResponseRecord:
+        if not self._rows:
             self._open("asking", 0.0, None)
-        elif last.closed:
-            self._open("asking", last.last, None).name = "sent the next request and waited"
-        record = _Response(number=len(self._responses) + 1, id=id or "")
+        elif self._rows[-1].closed:
+            self._open_request()
+        record = ResponseRecord(number=len(self._responses) + 1, id=id or "")
         self._responses.append(record)
         if id:
             self._by_id[id] = record
@@ -361,21 +473,27 @@ class Trace:
             self._rows[-1].last = now
         return record
 
-    def _open(self, state: str, start_ms: float, record: _Response | None) -> _Row:
-        row = _Row(state, start_ms, record)
+    def _open_request(self) -> None:
+        answered = len(self._last_batch())
+        row = self._open("asking", self._free_from(), None)
+        row.detail = count(answered, "function output") if answered else ""
+        row.name = f"sent {row.detail or 'the next request'} and waited"
+
+    def _open(self, state: str, start_ms: float, record: ResponseRecord | None) -> Row:
+        row = Row(state, start_ms, record)
         self._rows.append(row)
         return row
 
     # ---- items
 
     def _add_item_event(
-        self, record: _Response, kind: str, family: str | None, event: object, now: float
+        self, record: ResponseRecord, kind: str, family: str | None, event: object, now: float
     ) -> None:
         # Only these hold an item. Asking the many others for what they have not got is slow with the SDK's objects.
-        item = _get(event, "item") if family is None else None
-        id = _get(event, "item_id") if item is None else _get(item, "id")
-        index = _get(event, "output_index")
-        item_type = family or _string(_get(item, "type"))
+        item = at(event, "item") if family is None else None
+        id = at(event, "item_id") if item is None else at(item, "id")
+        index = at(event, "output_index")
+        item_type = family or text_at(item, "type")
         known = record.item(index, id, item_type)
         if known is None:
             known = self._new_item(record, index, item, id, now, item_type)
@@ -383,15 +501,21 @@ class Trace:
             self._start_code(known, now)
         row = known.row
         row.last = now
+        note = self._rows[-1]
+        if note.state == "resuming" and not note.closed:
+            note.last, note.closed = now, True  # a step that was there before goes on
         if kind.endswith(".delta"):
-            delta = _get(event, "delta")
+            delta = at(event, "delta")
             row.pieces += 1
-            if isinstance(delta, str):
+            if isinstance(delta, str) and delta:
                 row.characters += len(delta)
-                if delta and self._first_text_ms is None and item_type == "message":
+                if self._first_text_ms is None and item_type == "message":
                     self._first_text_ms = now
+            else:
+                row.blanks += 1
             if kind == "response.refusal.delta":
                 row.refused = True
+            self._begin_series(record, kind, id, index, row)
         elif kind == "response.output_text.annotation.added":
             row.citations += 1
         elif item is not None:
@@ -399,66 +523,75 @@ class Trace:
             self._fill(known, item, done=done)
             row.finished = row.finished or done
 
+    def _begin_series(self, record: ResponseRecord, kind: str, id: object, index: object, row: Row) -> None:
+        """Let ``add`` take a short way as long as pieces of the same thing follow."""
+        run = self._events[-1]
+        if run.type == kind and record is self._current and record.end is None:
+            waits_for_text = self._first_text_ms is None and row.state == "writing text"
+            self._series = None if waits_for_text else _Series(record, kind, id, index, row, run)
+
     def _new_item(
-        self, record: _Response, index: object, item: object, id: object, now: float, item_type: str = ""
-    ) -> _Item:
-        item_type = item_type or _string(_get(item, "type"))
-        row = self._open(_STATE_OF_ITEM.get(item_type, "using a tool"), now, record)
+        self, record: ResponseRecord, index: object, item: object, id: object, now: float, item_type: str = ""
+    ) -> OutputItem:
+        item_type = item_type or text_at(item, "type")
+        row = self._open(STATE_OF_ITEM.get(item_type, "using a tool"), now, record)
         row.is_item = True
-        row.name = plain(_string(_get(item, "name")), 60)
+        row.name = plain(text_at(item, "name"), 60)
+        row.call_id = plain(text_at(item, "call_id"), 100)
         if not row.name and row.state == "using a tool":
             row.name = plain(item_type, 60).removesuffix("_call").replace("_", " ")
-        return record.keep(_Item(item_type, row), index, id if item is None else _get(item, "id"))
+        return record.keep(OutputItem(item_type, row), index, id if item is None else at(item, "id"))
 
-    def _start_code(self, known: _Item, now: float) -> None:
+    def _start_code(self, known: OutputItem, now: float) -> None:
         """The code is written and runs from now on: a step of its own."""
         if known.row.state != "writing code":
             return
         written = known.row
-        written.finished, written.last = True, now
+        written.finished, written.ran_apart, written.last = True, True, now
         known.written = written
         known.row = self._open("running code", now, written.record)
         known.row.is_item = True
         known.row.tool, written.tool = written.tool, ""
 
-    def _fill(self, known: _Item, item: object, *, done: bool) -> None:
+    def _fill(self, known: OutputItem, item: object, *, done: bool) -> None:
         """Take from an item what its events do not carry, and what was missed of them. Counts only grow."""
         row = known.row
-        status = _string(_get(item, "status"))
+        status = text_at(item, "status")
         if status in ("failed", "incomplete"):
             row.failed = status
-        row.name = row.name or plain(_string(_get(item, "name")), 60)
+        row.name = row.name or plain(text_at(item, "name"), 60)
+        row.call_id = row.call_id or plain(text_at(item, "call_id"), 100)
         if known.type == "message":
-            parts = _list(_get(item, "content"))
-            row.refused = row.refused or any(_get(part, "type") == "refusal" for part in parts)
-            texts = [_string(_get(part, "text")) or _string(_get(part, "refusal")) for part in parts]
+            parts = list_at(item, "content")
+            row.refused = row.refused or any(at(part, "type") == "refusal" for part in parts)
+            texts = [text_at(part, "text") or text_at(part, "refusal") for part in parts]
             row.characters = max(row.characters, sum(len(text) for text in texts))
-            row.citations = max(row.citations, sum(len(_list(_get(part, "annotations"))) for part in parts))
+            row.citations = max(row.citations, sum(len(list_at(part, "annotations")) for part in parts))
         elif known.type == "reasoning":
-            parts = [*_list(_get(item, "summary")), *_list(_get(item, "content"))]
-            row.characters = max(row.characters, sum(len(_string(_get(part, "text"))) for part in parts))
+            parts = [*list_at(item, "summary"), *list_at(item, "content")]
+            row.characters = max(row.characters, sum(len(text_at(part, "text")) for part in parts))
         elif known.type == "function_call":
-            row.characters = max(row.characters, len(_string(_get(item, "arguments"))))
+            row.characters = max(row.characters, len(text_at(item, "arguments")))
         elif known.type == "file_search_call":
-            queries = [query for query in _list(_get(item, "queries")) if isinstance(query, str)]
+            queries = [query for query in list_at(item, "queries") if isinstance(query, str)]
             if queries:
                 row.queries, row.detail = len(queries), plain(queries[0], 80)
-            row.passages = max(row.passages, len(_list(_get(item, "results"))))
+            row.passages = max(row.passages, len(list_at(item, "results")))
             if done:
                 row.tool = "file_search_call"
         elif known.type == "code_interpreter_call":
             self._fill_code(known, item)
 
-    def _fill_code(self, known: _Item, item: object) -> None:
+    def _fill_code(self, known: OutputItem, item: object) -> None:
         row, written = known.row, known.written or known.row
-        written.characters = max(written.characters, len(_string(_get(item, "code"))))
-        container = _get(item, "container_id")
+        written.characters = max(written.characters, len(text_at(item, "code")))
+        container = at(item, "container_id")
         if isinstance(container, str) and container and container not in self._containers:
             self._containers.add(container)
             row.tool = "container_session"
-        outputs = _list(_get(item, "outputs"))
-        row.images = max(row.images, sum(_get(output, "type") == "image" for output in outputs))
-        row.logs = max(row.logs, sum(len(_string(_get(output, "logs"))) for output in outputs))
+        outputs = list_at(item, "outputs")
+        row.images = max(row.images, sum(at(output, "type") == "image" for output in outputs))
+        row.logs = max(row.logs, sum(len(text_at(output, "logs")) for output in outputs))
 
     # ---- what can be asked of it
 
@@ -541,18 +674,22 @@ class Trace:
 
     # ---- one row
 
-    def _row_status(self, place: int, row: _Row, last_end: int) -> str:
+    def _row_status(self, place: int, row: Row, last_end: int) -> str:
         if row.failed:
             return row.failed
         if row.state in ("failed", "incomplete"):
             return row.state
+        if row.state == LIMIT:
+            return "incomplete"
+        if row.outcome:
+            return row.outcome_status
         if row.closed or row.finished:
             return "done"
         if row.is_item:
             return "unfinished" if place < last_end else "running"
         return "done" if place + 1 < len(self._rows) else "running"
 
-    def _row_duration_ms(self, place: int, row: _Row) -> float | None:
+    def _row_duration_ms(self, place: int, row: Row) -> float | None:
         if not row.timed:
             return None
         end = row.last
@@ -561,28 +698,28 @@ class Trace:
         return max(0.0, end - row.start)
 
     @staticmethod
-    def _counts_tokens(row: _Row) -> bool:
+    def _counts_tokens(row: Row) -> bool:
         return row.record is not None and row.record.end is row
 
-    def _row_tokens(self, row: _Row) -> int | None:
+    def _row_tokens(self, row: Row) -> int | None:
         if row.record is None or row.record.usage is None or not self._counts_tokens(row):
             return None
         return row.record.usage[-1]
 
-    def _row_price_usd(self, row: _Row) -> float | None:
+    def _row_price_usd(self, row: Row) -> float | None:
         if row.tool:
             return tool_price_usd(row.tool)
         return row.record.price_usd if row.record is not None and self._counts_tokens(row) else None
 
-    def _what(self, row: _Row, status: str) -> str:
-        words = _words(row)
+    def _what(self, row: Row, status: str, *, with_text: bool = True) -> str:
+        told = words(row, with_text=with_text)
         if row.looks > 1:
-            words += f" (looked {row.looks:,} times)"
+            told += f" (looked {row.looks:,} times)"
         if row.is_item and status not in ("done", "running"):
-            words += f" ({status})"
+            told += f" ({status})"
         if row.is_item and not row.timed:
-            words += " (seen afterwards)"
-        return words
+            told += " (seen afterwards)"
+        return told
 
     # ---- showing it
 
@@ -630,7 +767,7 @@ class Trace:
                 str(step.number),
                 step.what,
                 "" if step.tokens is None else self._about(f"{step.tokens:,}"),
-                "–" if step.duration_ms is None else _ms(step.duration_ms),
+                "–" if step.duration_ms is None else milliseconds(step.duration_ms),
                 "" if step.price_usd is None else self._about(_usd(step.price_usd)),
             )
             for step in self.steps
@@ -640,7 +777,7 @@ class Trace:
             "",
             "total",
             self._about(f"{self.tokens.total:,}") if counted else "?",
-            _ms(self.duration_ms),
+            milliseconds(self.duration_ms),
             "?" if self.price_usd is None else self._about(_usd(self.price_usd)),
         )
         return ("step", "what happened", "tokens", "time", "price"), rows, total, self._lines()
@@ -652,17 +789,24 @@ class Trace:
     def _lines(self) -> list[str]:
         lines = []
         if self._first_text_ms is not None:
-            lines.append(f"First text after {_ms(self._first_text_ms)}.")
+            lines.append(f"First text after {milliseconds(self._first_text_ms)}.")
+        together = [
+            len(list(group)) for batch, group in itertools.groupby(row.batch for row in self._rows) if batch
+        ]
+        if max(together, default=0) > 1:
+            lines.append(
+                f"Up to {max(together):,} functions ran at the same time, so the times add up to more than the total."
+            )
         lines.append(self._price_line())
         if self._unknown:
             names = ", ".join(self._unknown)
             lines.append(
-                f"Also received: {_count(sum(self._unknown.values()), 'event')} of a kind that this trace does not "
+                f"Also received: {count(sum(self._unknown.values()), 'event')} of a kind that this trace does not "
                 f"know ({names})."
             )
         if self._repeated:
             lines.append(
-                f"{_count(self._repeated, 'event')} arrived a second time, as after a resumed stream; "
+                f"{count(self._repeated, 'event')} arrived a second time, as after a resumed stream; "
                 "they count once."
             )
         return lines
@@ -695,12 +839,12 @@ class Trace:
         searches = sum(row.tool == "file_search_call" for row in self._rows)
         if searches:
             price = self._about(_usd(searches * tool_price_usd("file_search_call")))
-            parts.append(f"{price} for {_count(searches, 'file search', 'file searches')}")
+            parts.append(f"{price} for {count(searches, 'file search', 'file searches')}")
         containers = sum(row.tool == "container_session" for row in self._rows)
         if containers:
             price = self._about(_usd(containers * tool_price_usd("container_session")))
             parts.append(
-                f"at most {price} for {_count(containers, 'container')} (a whole session; less if it was short or "
+                f"at most {price} for {count(containers, 'container')} (a whole session; less if it was short or "
                 "already running)"
             )
         return " and ".join(parts)
@@ -720,138 +864,157 @@ class Trace:
                 continue
             if not boxes or boxes[-1].state != row.state:
                 boxes.append(_Box(row.state))
-            boxes[-1].add(self._row_duration_ms(place, row), _short(row), moment=row.is_end)
+            boxes[-1].add(row.start, self._row_duration_ms(place, row), short_words(row), moment=row.is_end)
         states = [box.drawn(last=place + 1 == len(boxes)) for place, box in enumerate(boxes)]
-        title = f"States of the run “{plain(self.question, 70)}”" if self.question else "States of the run"
-        subtitle = " · ".join(part for part in (self.assistant, self.model) if part)
-        footer = [f"Total: {_ms(self.duration_ms)}"]
+        return state_diagram(self._title("States"), self._subtitle(), states, self._footer())
+
+    def sequence(self) -> Diagram:
+        """Draw who said what to whom: you, your notebook, the event handler, the API, and each tool and function.
+
+        Shown are the requests, the events that came (many of a kind as one arrow, such as ``output_text.delta × 132``),
+        the handler's hooks that they called, the functions that ran and their outputs, retries, and how it ended.
+        ``on_event`` and the ``on_run_step_…`` hooks, which are called for everything, are left out. Of more than 56
+        messages the middle ones are left out. ``.svg``, ``.alt_text``, ``.mermaid`` and ``.save(path)`` as for
+        ``diagram()``.
+        """
+        durations = {id(row): self._row_duration_ms(place, row) for place, row in enumerate(self._rows)}
+        participants, messages = story_of(
+            self._rows,
+            question=self.question,
+            handler=self.handler,
+            status=self._status,
+            duration_ms=lambda row: durations.get(id(row)),
+        )
+        return sequence_diagram(
+            self._title("Messages"), self._subtitle(), participants, messages, self._footer()
+        )
+
+    def timeline(self) -> Plot:
+        """Draw how long each step took: a bar for each, in lanes for you, the API, the model and the tools.
+
+        Functions that ran side by side stand below each other. Steps that nobody timed are named in the alternative
+        text only; of more than 44 steps the middle ones are left out. ``.figure`` is the matplotlib figure, and
+        ``.save(path)`` writes a PNG.
+        """
+        last_end = max((place for place, row in enumerate(self._rows) if row.is_end), default=-1)
+        bars = []
+        for place, row in enumerate(self._rows):
+            duration_ms = self._row_duration_ms(place, row)
+            status = self._row_status(place, row, last_end)
+            bars.append(
+                Bar(
+                    place + 1,
+                    lane_of(row),
+                    row.name if row.outcome or row.state == "note" else row.state,
+                    row.start,
+                    None if duration_ms is None else row.start + duration_ms,
+                    mark_of(row, status, last=place + 1 == len(self._rows)),
+                    outcome_words(row) if row.outcome else "" if row.state == "note" else short_words(row),
+                )
+            )
+        return draw_timeline(self._title("Timeline"), self._footer(), bars, self.duration_ms)
+
+    def export(self, path: str | Path, *, include_text: bool = False) -> Path:
+        """Write the trace to a file, one JSON object in a line (JSONL), without keys.
+
+        The fields are described in ``trace_export.py``. Names, sizes, times, tokens, prices and the ids of responses
+        and calls are written. What people, models and functions wrote is not kept by a trace, except for the
+        beginnings that the table shows; these are written only if you ask for them.
+
+        Args:
+            path: ends in ``.jsonl``. An earlier export there is replaced.
+            include_text: also write the question, the first query of a search and the reasons of failures, each
+                shortened to at most 200 characters.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigurationError: another ending, a folder that does not exist, or a file that is no export of a trace;
+                what is there stays as it is.
+
+        Example:
+            ::
+
+                run.trace.export("run.jsonl")
+        """
+        return write_lines(path, self._lines_to_export(include_text))
+
+    def _lines_to_export(self, include_text: bool) -> list[dict[str, Any]]:
+        last_end = max((place for place, row in enumerate(self._rows) if row.is_end), default=-1)
+        head: dict[str, Any] = {
+            "kind": "run",
+            "format": FORMAT,
+            "started_at": datetime.fromtimestamp(self._started_at_s, UTC).isoformat(timespec="milliseconds"),
+            "assistant": self.assistant,
+            "handler": self.handler,
+            "model": self.model,
+            "status": self._status,
+            "includes_text": include_text,
+        }
+        if include_text:
+            head["question"] = self.question
+        steps = []
+        for place, row in enumerate(self._rows):
+            status = self._row_status(place, row, last_end)
+            steps.append(
+                step_fields(
+                    row,
+                    number=place + 1,
+                    what=self._what(row, status, with_text=include_text),
+                    status=status,
+                    duration_ms=self._row_duration_ms(place, row),
+                    price_usd=self._row_price_usd(row),
+                    include_text=include_text,
+                )
+            )
+        usage = self.tokens
+        totals = {
+            "kind": "totals",
+            "steps": len(self._rows),
+            "responses": len(self._responses),
+            "functions": sum(bool(row.outcome) for row in self._rows),
+            "events": self._events_seen,
+            "unknown_events": sum(self._unknown.values()),
+            "repeated_events": self._repeated,
+            "input_tokens": usage.input,
+            "cached_tokens": usage.cached,
+            "output_tokens": usage.output,
+            "reasoning_tokens": usage.reasoning,
+            "total_tokens": usage.total,
+            "price_usd": rounded(self.price_usd, 9),
+            "estimated": self.estimated,
+            "prices_checked_on": prices_checked_on(),
+            "duration_ms": rounded(self.duration_ms, 3),
+            "time_to_first_text_ms": rounded(self._first_text_ms, 3),
+        }
+        return [head, *steps, totals]
+
+    def _title(self, what: str) -> str:
+        return f"{what} of the run “{plain(self.question, 70)}”" if self.question else f"{what} of the run"
+
+    def _subtitle(self) -> str:
+        return " · ".join(part for part in (self.assistant, self.model) if part)
+
+    def _footer(self) -> str:
+        footer = [f"Total: {milliseconds(self.duration_ms)}"]
         if any(response.usage is not None for response in self._responses):
-            footer.append(self._about(_count(self.tokens.total, "token")))
+            footer.append(self._about(count(self.tokens.total, "token")))
         if self.price_usd is not None:
             footer.append(self._about(_usd(self.price_usd)) + (" (estimated)" if self.estimated else ""))
-        return state_diagram(title, subtitle, states, " · ".join(footer))
+        return " · ".join(footer)
 
 
 @dataclass(slots=True, eq=False)
-class _Row:
-    """One step while it grows: counts, and short texts that are safe to show."""
+class _Series:
+    """Pieces of one item that follow each other, and where they are counted."""
 
-    state: str
-    start: float
-    record: _Response | None
-    last: float = 0.0
-    is_item: bool = False
-    timed: bool = True
-    closed: bool = False
-    """It is over: what comes next does not make it longer."""
-    finished: bool = False
-    failed: str = ""
-    name: str = ""
-    detail: str = ""
-    tool: str = ""
-    """What it adds to the price beside tokens, as ``tool_price_usd`` calls it."""
-    looks: int = 0
-    pieces: int = 0
-    characters: int = 0
-    citations: int = 0
-    queries: int = 0
-    passages: int = 0
-    images: int = 0
-    logs: int = 0
-    refused: bool = False
-
-    def __post_init__(self) -> None:
-        self.last = self.start
-
-    @property
-    def is_end(self) -> bool:
-        return self.state in _ENDS or self.state in _BROKEN_ENDS
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """An output item: the row that it writes to now and, for code that runs, the one where it was written."""
-
-    type: str
-    row: _Row
-    written: _Row | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Response:
-    """What is known about one response; the totals of a trace are sums over these."""
-
-    number: int
-    id: str = ""
-    model: str = ""
-    estimated: bool = False
-    usage: tuple[int, int, int, int, int] | None = None
-    """Tokens: input, cached, output, reasoning, total."""
-    end: _Row | None = None
-    states: set[str] = field(default_factory=set)
-    items: dict[tuple[str, object], _Item] = field(default_factory=dict)
-    last_sequence: int = -1
-    replaying: bool = False
-
-    def absorb(self, response: object) -> None:
-        """Take over what a snapshot says. Token counts only grow, so that an older snapshot takes nothing back."""
-        self.model = plain(_string(_get(response, "model")), 60) or self.model
-        metadata = _get(response, "metadata")
-        if isinstance(metadata, Mapping) and "workshop_source" in metadata:
-            self.estimated = True
-        usage = _get(response, "usage")
-        told_input, told_output = _get(usage, "input_tokens"), _get(usage, "output_tokens")
-        if not isinstance(told_input, int) and not isinstance(told_output, int):
-            return
-        read, written = _tokens(told_input), _tokens(told_output)
-        found = (
-            read,
-            _tokens(_get(_get(usage, "input_tokens_details"), "cached_tokens")),
-            written,
-            _tokens(_get(_get(usage, "output_tokens_details"), "reasoning_tokens")),
-            _tokens(_get(usage, "total_tokens")) or read + written,
-        )
-        before = self.usage or (0, 0, 0, 0, 0)
-        a, b, c, d, e = (max(pair) for pair in zip(found, before, strict=True))
-        self.usage = (a, b, c, d, e)
-
-    def repeats(self, event: object) -> bool:
-        """Whether ``event`` was received before: a resumed stream may begin a little earlier than the cut."""
-        number = _get(event, "sequence_number")
-        if not isinstance(number, int):
-            return False
-        if number > self.last_sequence:
-            self.last_sequence = number
-            self.replaying = False
-        elif number < self.last_sequence:
-            self.replaying = True
-        return self.replaying
-
-    @property
-    def price_usd(self) -> float | None:
-        """The price of the tokens in US dollars; ``None`` if they, or the model's prices, are not known."""
-        if self.usage is None:
-            return None
-        read, cached, written, _, _ = self.usage
-        return token_price_usd(self.model, input_tokens=read, cached_tokens=cached, output_tokens=written)
-
-    def item(self, index: object, id: object, item_type: str) -> _Item | None:
-        """Return the item that an event or a snapshot is about, or ``None`` if it is new."""
-        known = self.items.get(("id", id)) if isinstance(id, str) else None
-        if known is None and isinstance(index, int):
-            # Some servers change an item's id on the way; its place in the output stays.
-            known = self.items.get(("at", index))
-            if known is not None and item_type and known.type != item_type:
-                known = None
-        return known
-
-    def keep(self, item: _Item, index: object, id: object) -> _Item:
-        """Remember where ``item`` is found again, and return it."""
-        if isinstance(id, str):
-            self.items["id", id] = item
-        if isinstance(index, int):
-            self.items["at", index] = item
-        return item
+    record: ResponseRecord
+    kind: str
+    item_id: object
+    index: object
+    row: Row
+    run: EventRun
 
 
 @dataclass(slots=True)
@@ -861,157 +1024,38 @@ class _Box:
     state: str
     count: int = 0
     duration_ms: float | None = None
+    end_ms: float = 0.0
     moment: bool = False
     details: list[str] = field(default_factory=list)
 
-    def add(self, duration_ms: float | None, detail: str, *, moment: bool) -> None:
+    def add(self, start_ms: float, duration_ms: float | None, detail: str, *, moment: bool) -> None:
         self.count += 1
         self.moment = moment
         if duration_ms is not None:
-            self.duration_ms = (self.duration_ms or 0.0) + duration_ms
+            # What went on at the same time, as functions do, counts once.
+            end_ms = start_ms + duration_ms
+            self.duration_ms = (self.duration_ms or 0.0) + max(0.0, end_ms - max(start_ms, self.end_ms))
+            self.end_ms = max(self.end_ms, end_ms)
         if detail and detail not in self.details:
             self.details.append(detail)
 
     def drawn(self, *, last: bool) -> State:
-        who = _WHO.get(self.state, "model")
+        who = WHO.get(self.state, "model")
         if who in ("end", "broken end") and not last:
             who = "api"  # a response ended here, and the run went on
-        time_taken = "not timed" if self.duration_ms is None else _ms(self.duration_ms)
-        details = [f"{self.count:,} times"] if self.count > 1 else []
+        time_taken = "not timed" if self.duration_ms is None else milliseconds(self.duration_ms)
+        times = {RUNNING_FUNCTIONS: "functions", "calling functions": "calls"}.get(self.state, "times")
+        details = [f"{self.count:,} {times}"] if self.count > 1 else []
         return State(self.state, who, "" if self.moment else time_taken, ", ".join([*details, *self.details]))
 
 
-def _words(row: _Row) -> str:
-    """Say what happened in a step, in the past tense."""
-    size = _count(row.characters, "character")
-    match row.state:
-        case "asking":
-            return row.name or "sent the question and waited for the first sign"
-        case "created":
-            return f"response {row.record.number if row.record else 1:,} was created"
-        case "queued":
-            return "waited in the queue"
-        case "in_progress":
-            return "the model was at work" if row.looks else "the model started"
-        case "reasoning":
-            return f"reasoned, {size} of summary" if row.characters else "reasoned"
-        case "searching files":
-            return _search_words(row)
-        case "writing code":
-            pieces = f"{_count(row.pieces, 'piece')}, " if row.pieces else ""
-            ran = f"; ran it: {_outputs(row)}" if _outputs(row) else ""
-            return f"wrote code: {pieces}{size}{ran}"
-        case "running code":
-            return f"ran the code: {_outputs(row)}" if _outputs(row) else "ran the code"
-        case "writing text":
-            return _text_words(row, size)
-        case "calling functions":
-            arguments = f", with {size} of arguments" if row.characters else ""
-            return f"asked to call {row.name or 'a function'}{arguments}"
-        case "searching the web":
-            return "searched the web"
-        case "using a tool":
-            return f"used a tool: {row.name}" if row.name else "used a tool"
-        case "completed" | "incomplete" | "failed" | "cancelled" if row.record is not None:
-            return _end_words(row)
-    if row.record is None:
-        return f"{row.name}: {row.detail}" if row.detail else row.name
-    return f"status: {row.state}"
-
-
-def _search_words(row: _Row) -> str:
-    words = "searched the files"
-    if row.detail:
-        words += f" for “{row.detail}”"
-    if row.queries > 1:
-        words += f" and {_count(row.queries - 1, 'more query', 'more queries')}"
-    return f"{words}, {_count(row.passages, 'passage')} found" if row.passages else words
-
-
-def _text_words(row: _Row, size: str) -> str:
-    words = f"wrote {_count(row.pieces, 'piece')} of text, {size}" if row.pieces else f"wrote {size} of text"
-    if row.citations:
-        words += f", {_count(row.citations, 'citation')}"
-    return f"declined to answer: {words}" if row.refused else words
-
-
-def _end_words(row: _Row) -> str:
-    words = {"incomplete": "stopped early", "failed": "failed"}.get(row.state, row.state)
-    if row.name == "error":
-        words = "the API reported an error"
-    if row.detail:
-        words += f": {row.detail}"
-    record = row.record
-    if record is None or record.end is not row or record.usage is None:
-        return words
-    read, cached, written, reasoning, _ = record.usage
-    words += f"{';' if row.detail else ':'} read {_count(read, 'token')}"
-    words += f" ({cached:,} from the cache)" if cached else ""
-    words += f", wrote {written:,}"
-    return words + (f" ({reasoning:,} to reason)" if reasoning else "")
-
-
-def _outputs(row: _Row) -> str:
-    parts = []
-    if row.images:
-        parts.append(_count(row.images, "image"))
-    if row.logs:
-        parts.append(f"{_count(row.logs, 'character')} printed")
-    return ", ".join(parts)
-
-
-def _short(row: _Row) -> str:
-    """Say in two or three words what a box of the diagram should add to its state."""
-    match row.state:
-        case "created":
-            return f"response {row.record.number:,}" if row.record else ""
-        case "searching files":
-            found = [_count(row.queries, "query", "queries")] if row.queries else []
-            return ", ".join([*found, *([_count(row.passages, "passage")] if row.passages else [])])
-        case "writing text" | "writing code":
-            return _count(row.characters, "character")
-        case "running code":
-            return _count(row.images, "image") if row.images else _outputs(row)
-        case "calling functions" | "using a tool":
-            return row.name
-        case "completed":
-            if row.record is None or row.record.usage is None:
-                return ""
-            tokens = _count(row.record.usage[-1], "token")
-            return f"≈ {tokens}" if row.record.estimated else tokens
-        case "queued" | "in_progress":
-            return f"looked {row.looks:,} times" if row.looks > 1 else ""
-    return row.detail
-
-
-def _get(value: object, name: str) -> Any:
-    """Return a field of an SDK object or of a dict, or ``None``: a missing field is never an error here."""
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _list(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _tokens(value: object) -> int:
-    return min(max(value, 0), _MOST_TOKENS) if isinstance(value, int) else 0
+def _positive(duration_ms: float) -> float:
+    return duration_ms if duration_ms > 0 and math.isfinite(duration_ms) else 0.0
 
 
 @functools.lru_cache(maxsize=256)
 def _family(kind: str) -> str | None:
     return next((item_type for start, item_type in _FAMILIES if kind.startswith(start)), None)
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
-
-
-def _ms(duration_ms: float) -> str:
-    return f"{duration_ms:,.0f} ms"
 
 
 def _usd(price_usd: float) -> str:

@@ -1,7 +1,6 @@
 """Runs: streaming on a thread, waiting for a background response, and what a learner sees when it goes wrong."""
 
 import asyncio
-import json
 
 import httpx2
 import openai
@@ -21,8 +20,8 @@ from helpers import (
 from helpers import run as run_module
 from helpers.local_api import LocalAPI
 from tests.committed_outputs import PROJECT
+from tests.served import COMPLETED, CREATED, DELTA, KEY, body, problem, served, stream_of
 
-KEY = "sk-planted-0123456789"
 QUESTION = "What is GPT-2? Can I build it with Legos?"
 TEACHER = Assistant(
     "Teacher",
@@ -60,51 +59,6 @@ def client(api):
         http_client=httpx2.Client(transport=api.transport()),
     ) as client:
         yield client
-
-
-def served(*answers):
-    """A client whose server gives these answers, one after another (the last one for ever)."""
-    waiting = list(answers)
-    requests = []
-
-    def handler(request):
-        requests.append(request)
-        answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer() if callable(answer) else answer
-
-    client = openai.OpenAI(
-        api_key=KEY, max_retries=0, http_client=httpx2.Client(transport=httpx2.MockTransport(handler))
-    )
-    return client, requests
-
-
-def problem(status, code, message="Something."):
-    body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
-    return lambda: httpx2.Response(status, json=body)
-
-
-def stream_of(*events):
-    data = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-    return lambda: httpx2.Response(200, content=data.encode(), headers={"content-type": "text/event-stream"})
-
-
-def body(status="completed", id="resp_1", **more):
-    return {"id": id, "object": "response", "status": status, "model": "gpt-6-luna", "output": [], **more}
-
-
-CREATED = {"type": "response.created", "sequence_number": 0, "response": body("in_progress")}
-DELTA = {
-    "type": "response.output_text.delta",
-    "sequence_number": 1,
-    "item_id": "msg_1",
-    "output_index": 0,
-    "content_index": 0,
-    "delta": "Half an answer",
-    "logprobs": [],
-}
-COMPLETED = {"type": "response.completed", "sequence_number": 2, "response": body()}
 
 
 def reachable(error):
@@ -237,7 +191,10 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(arguments, more, se
         ),
     ],
 )  # fmt: skip
-def test_each_failure_is_one_sentence_without_the_key_and_keeps_the_text(answer, kind, words, code):
+def test_each_failure_is_one_sentence_without_the_key_and_keeps_the_text(
+    monkeypatch, answer, kind, words, code
+):
+    monkeypatch.setattr(run_module.time, "sleep", lambda seconds: None)
     client, _ = served(answer)
     run = stream_run(client, TEACHER, None, "Hello", event_handler=Quiet())
     with pytest.raises(kind, match=words) as caught:

@@ -8,7 +8,6 @@ import re
 import weakref
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
-from pathlib import Path
 
 import httpx2
 import openai
@@ -20,78 +19,24 @@ from helpers.diagrams import State, plain, state_diagram
 from helpers.errors import ConfigurationError
 from helpers.models import prices_checked_on
 from helpers.trace import Trace, Usage
+from tests.traces import (
+    KEY,
+    STREAMS,
+    Clock,
+    call_events,
+    cut_and_resumed,
+    event,
+    function_run,
+    loop,
+    message_events,
+    recorded,
+    response,
+    result,
+    trace_of,
+    usage,
+)
 
-STREAMS = Path(__file__).parent / "data" / "real-streams"
-KEY = "sk-planted-0123456789abcdef"
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-class Clock:
-    """A clock that goes on by ``step_s`` seconds whenever it is looked at, or as a test moves it."""
-
-    def __init__(self, step_s: float = 0.0) -> None:
-        self.now_s = 1000.0
-        self.step_s = step_s
-
-    def __call__(self) -> float:
-        self.now_s += self.step_s
-        return self.now_s
-
-
-def recorded(name, number=0, model="gpt-6-luna"):
-    """Return the events of the n-th stream of a real recording, as if ``model`` had answered."""
-    bodies = [
-        exchange["response"]["body"]
-        for exchange in json.loads((STREAMS / f"{name}.json").read_text(encoding="utf-8"))
-    ]
-    events = [body["sse"] for body in bodies if "sse" in body][number]
-    if model is not None:
-        events = json.loads(json.dumps(events))
-        for event in events:
-            if "response" in event:
-                event["response"]["model"] = model
-    return events
-
-
-def trace_of(*streams, step_s=0.01, question="What is GPT-2?", assistant="Tutor"):
-    trace = Trace(question=question, assistant=assistant, clock=Clock(step_s))
-    for event in itertools.chain(*streams):
-        trace.add(event)
-    return trace
-
-
-def response(status, id="resp_1", **more):
-    return {"id": id, "object": "response", "status": status, "model": "gpt-6-luna", "output": [], **more}
-
-
-def event(kind, **more):
-    return {"type": f"response.{kind}", **more}
-
-
-def usage(read, written, cached=0, reasoning=0):
-    return {
-        "input_tokens": read,
-        "input_tokens_details": {"cached_tokens": cached},
-        "output_tokens": written,
-        "output_tokens_details": {"reasoning_tokens": reasoning},
-        "total_tokens": read + written,
-    }
-
-
-def message_events(*pieces, id="resp_1", tokens=None, **more):
-    """Return the events of a short streamed answer; without ``tokens`` it has no end."""
-    at = {"item_id": "msg_1", "output_index": 0}
-    events = [
-        event("created", response=response("in_progress", id, **more)),
-        event("in_progress", response=response("in_progress", id, **more)),
-        event("output_item.added", output_index=0, item={"type": "message", "id": "msg_1"}),
-        *(event("output_text.delta", delta=piece, **at) for piece in pieces),
-    ]
-    if tokens is not None:
-        done = {"type": "message", "id": "msg_1", "status": "completed"}
-        events.append(event("output_item.done", output_index=0, item=done))
-        events.append(event("completed", response=response("completed", id, usage=tokens, **more)))
-    return events
 
 
 def states(trace):
@@ -99,8 +44,9 @@ def states(trace):
 
 
 def everything_shown(trace):
-    diagram = trace.diagram()
-    shown = [repr(trace), trace._repr_html_(), diagram.svg, diagram.alt_text, diagram.mermaid]
+    shown = [repr(trace), trace._repr_html_()]
+    for diagram in (trace.diagram(), trace.sequence()):
+        shown += [diagram.svg, diagram.alt_text, diagram.mermaid]
     return "\n".join([*shown, repr(trace.steps), repr(trace.unknown_events)])
 
 
@@ -505,6 +451,255 @@ def test_keys_in_what_people_typed_are_not_shown():
     assert "[key]" in repr(trace)
 
 
+# -- functions and limits -------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_run_with_a_function_shows_both_rounds_and_what_the_function_took():
+    # 100 x $0.10 + 20 x $0.50 = 20 and 130 x $0.10 + 12 x $0.50 = 19 millionths of a dollar.
+    assert repr(function_run()) == (
+        f"""\
+Trace · “What is 7 times 6?” · Tutor · gpt-6-luna · completed
+step  what happened                                            tokens        time      price
+----  -------------------------------------------------------  ------  ----------  ---------
+   1  sent the question and waited for the first sign                       10 ms
+   2  response 1 was created                                                10 ms
+   3  the model started                                                     10 ms
+   4  asked to call multiply, with 16 characters of arguments               50 ms
+   5  completed: read 100 tokens, wrote 20                        120        0 ms  $0.000020
+   6  ran multiply, 2 characters of output                                 480 ms
+   7  sent 1 function output and waited                                     10 ms
+   8  response 2 was created                                                10 ms
+   9  the model started                                                     10 ms
+  10  wrote 2 pieces of text, 9 characters                                  40 ms
+  11  completed: read 130 tokens, wrote 12                        142        0 ms  $0.000019
+----  -------------------------------------------------------  ------  ----------  ---------
+      total                                                       262      660 ms  $0.000039
+First text after 630 ms.
+Price: $0.000039. Prices checked on {prices_checked_on()}."""
+    )
+
+
+def test_tokens_and_prices_add_up_over_many_rounds_of_functions():
+    trace = loop(5)
+    assert trace.tokens == Usage(input=500, cached=0, output=100, reasoning=0, total=600)
+    assert [step.tokens for step in trace.steps if step.tokens] == [120] * 5
+    assert trace.price_usd == pytest.approx(5 * 20e-6)
+    assert sum(step.price_usd or 0 for step in trace.steps) == pytest.approx(trace.price_usd)
+
+
+@pytest.mark.parametrize(
+    ("more", "what", "status"),
+    [
+        ({}, "ran plus, 2 characters of output", "done"),
+        (
+            {"output": "x" * 8000, "shortened": True},
+            "ran plus, 8,000 characters of output, cut to fit",
+            "done",
+        ),
+        (
+            {"status": "raised", "error": "plus raised KeyError: 'a'.", "output": "x" * 30},
+            "ran plus (plus raised KeyError: 'a'), 30 characters of output",
+            "failed",
+        ),
+        ({"status": "timed_out"}, "ran plus (timed out), 2 characters of output", "failed"),
+        ({"status": "wrong_result"}, "ran plus (its result is no JSON), 2 characters of output", "failed"),
+        (
+            {"status": "wrong_arguments"},
+            "did not run plus (wrong arguments), 2 characters of output",
+            "failed",
+        ),
+        (
+            {"status": "unknown_function", "error": "There is no function plus."},
+            "did not run plus (There is no function plus), 2 characters of output",
+            "failed",
+        ),
+        ({"status": "interrupted"}, "ran plus (interrupted), 2 characters of output", "unfinished"),
+        ({"status": "not_run", "output": ""}, "did not run plus", "unfinished"),
+        ({"status": "exploded_softly"}, "ran plus (exploded softly), 2 characters of output", "failed"),
+    ],
+)
+def test_each_outcome_of_a_function_is_told_in_words(more, what, status):
+    step = function_run(result("plus", **more)).steps[5]
+    assert (step.state, step.what, step.status) == ("running functions", what, status)
+    assert step.response is None
+
+
+def test_functions_that_ran_side_by_side_overlap_and_the_longest_ends_last():
+    names = ("short", "long", "middle")
+    durations_ms = (100, 400, 200)
+    results = [result(name, duration_ms) for name, duration_ms in zip(names, durations_ms, strict=True)]
+    trace = function_run(*results, names=names)
+    ran = [step for step in trace.steps if step.state == "running functions"]
+    assert [step.what.split(",")[0] for step in ran] == ["ran short", "ran long", "ran middle"]
+    assert len({round(step.start_ms, 6) for step in ran}) == 1
+    assert [round(step.duration_ms) for step in ran] == [100, 400, 200]
+    asked = next(step for step in trace.steps if step.what == "sent 3 function outputs and waited")
+    assert asked.start_ms == pytest.approx(ran[1].start_ms + 400)
+    assert "Up to 3 functions ran at the same time, so the times add up to more than the total." in repr(
+        trace
+    )
+    assert "Up to" not in repr(function_run())
+
+
+def test_the_state_of_functions_that_ran_side_by_side_takes_as_long_as_the_longest():
+    trace = function_run(result("short", 100), result("long", 400), names=("short", "long"))
+    assert "6. running functions (400 ms, 2 functions, short, long)" in trace.diagram().alt_text
+    assert "4. calling functions (100 ms, 2 calls, short, long)" in trace.diagram().alt_text
+    assert "7. asking (10 ms, 2 function outputs)" in trace.diagram().alt_text
+
+
+def test_the_states_of_a_real_function_run_are_in_the_order_in_which_they_happened():
+    trace = Trace(clock=Clock(0.01))
+    for item in recorded("function_call", 0):
+        trace.add(item)
+    trace._clock.now_s += 0.3
+    trace.add_function(result("multiply", 250))
+    for item in recorded("function_call", 1):
+        trace.add(item)
+    assert states(trace) == [
+        *("asking", "created", "in_progress", "calling functions", "completed", "running functions"),
+        *("asking", "created", "in_progress", "writing text", "completed"),
+    ]
+    assert trace.tokens.total == 193
+
+
+@pytest.mark.parametrize("duration_ms", [float("nan"), float("inf"), -5.0, 1e12])
+def test_a_function_that_says_nonsense_about_its_time_breaks_nothing(duration_ms):
+    step = function_run(result("multiply", duration_ms)).steps[5]
+    assert 0 <= step.duration_ms <= 520
+    assert step.start_ms >= 79.999
+
+
+def test_a_limit_is_an_end_of_its_own_kind_and_the_run_is_incomplete():
+    trace = loop(2)
+    assert trace.status == "incomplete"
+    last = trace.steps[-1]
+    assert (last.state, last.status) == ("limit reached", "incomplete")
+    assert last.what == "Limit reached: max_rounds=2: the answer is not complete"
+    assert "limit reached (max_rounds=2: the answer is not complete): the end, too early" in (
+        trace.diagram().alt_text
+    )
+    assert "incomplete" in repr(trace).splitlines()[0]
+
+
+def test_a_request_with_outputs_that_has_to_be_sent_again_comes_before_the_retry():
+    trace = Trace(clock=Clock(0.01))
+    for item in call_events("plus"):
+        trace.add(item)
+    trace.add_function(result("plus", 5))
+    trace.note("Retrying", "too many requests")
+    for item in message_events("Hi", id="resp_2", tokens=usage(1, 1)):
+        trace.add(item)
+    assert states(trace)[4:9] == ["completed", "running functions", "asking", "retrying", "created"]
+    assert trace.steps[6].what == "sent 1 function output and waited"
+
+
+def test_resuming_ends_when_the_text_goes_on():
+    trace = cut_and_resumed()
+    step = next(step for step in trace.steps if step.state == "resuming")
+    assert step.duration_ms == pytest.approx(20)  # from the cut on
+
+
+def test_what_functions_got_and_gave_is_never_kept():
+    trace = function_run(
+        result("multiply", output="PLANTED output", printed="PLANTED print", error=f"It broke with {KEY}.")
+    )
+    assert "PLANTED" not in everything_shown(trace)
+    assert "planted" not in everything_shown(trace)
+    assert "[key]" in repr(trace)
+    assert '"b"' not in everything_shown(trace)
+
+
+def test_a_thousand_calls_can_be_shown():
+    trace = loop(1_000)
+    assert len(trace.steps) == 6 * 1_000 + 1
+    assert len(trace.diagram().svg) < 80_000
+    assert len(trace.sequence().svg) < 80_000
+
+
+# -- the short way for pieces ---------------------------------------------------------------------------------------
+
+
+def two_items_at_once():
+    """Return a stream in which the pieces of two calls take turns, and one piece comes twice."""
+    events = [*message_events()[:2]]
+    for index in (0, 1):
+        item = {"type": "function_call", "id": f"fc_{index}", "name": f"f{index}"}
+        events.append(event("output_item.added", output_index=index, item=item))
+    for number, (index, piece) in enumerate([(0, "ab"), (0, "c"), (1, "defg"), (1, ""), (1, "h"), (0, "ij")]):
+        events.append(
+            event(
+                "function_call_arguments.delta",
+                item_id=f"fc_{index}",
+                output_index=index,
+                delta=piece,
+                sequence_number=10 + number,
+            )
+        )
+    return [*events, events[-2], events[-1]]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        recorded("file_search"),
+        recorded("code_interpreter_image"),
+        [*recorded("background_resume", 0), *recorded("background_resume", 1)],
+        two_items_at_once(),
+    ],
+    ids=["file search", "code interpreter", "resumed", "two items at once"],
+)
+def test_the_short_way_for_pieces_counts_as_the_long_way_does(events, monkeypatch):
+    short = trace_of(events)
+    monkeypatch.setattr(Trace, "_begin_series", lambda *_: None)
+    long = trace_of(events)
+    assert repr(short) == repr(long)
+    assert short.steps == long.steps
+    assert short.events == long.events
+    assert short.events_seen == long.events_seen == len(events)
+    assert short.sequence().alt_text == long.sequence().alt_text
+
+
+def test_pieces_of_two_items_that_take_turns_are_counted_apart():
+    trace = trace_of(two_items_at_once())
+    assert [step.what for step in trace.steps[3:5]] == [
+        "asked to call f0, with 5 characters of arguments",
+        "asked to call f1, with 5 characters of arguments",
+    ]
+    assert "2 events arrived a second time" in repr(trace)
+
+
+def test_the_short_way_is_taken_for_objects_of_the_sdk(monkeypatch):
+    from openai.types.responses import ResponseTextDeltaEvent
+
+    trace = trace_of(message_events("Once", " upon"))
+    slow = []
+    monkeypatch.setattr(Trace, "_note_event", lambda *_: slow.append(1))
+    for number in range(50):
+        trace.add(
+            ResponseTextDeltaEvent.construct(
+                type="response.output_text.delta",
+                item_id="msg_1",
+                output_index=0,
+                content_index=0,
+                delta=" a",
+                sequence_number=number,
+            )
+        )
+    assert slow == []
+    assert trace.steps[-1].what == "wrote 52 pieces of text, 109 characters"
+
+
+def test_a_note_between_two_pieces_is_where_it_happened():
+    trace = trace_of(message_events("one", "two"))
+    trace.note("Saved a file", "a.png")
+    trace.add(event("output_text.delta", item_id="msg_1", output_index=0, delta="three"))
+    assert [step.what for step in trace.steps[-2:]] == [
+        "wrote 3 pieces of text, 11 characters",
+        "Saved a file: a.png",
+    ]
+
+
 # -- what nobody expected -------------------------------------------------------------------------------------------
 
 
@@ -595,9 +790,12 @@ def test_streams_cut_anywhere_never_raise_and_totals_never_shrink(data):
             assert (trace.price_usd or 0.0) >= price
             assert trace.duration_ms >= duration
             tokens, price, duration = now, trace.price_usd or 0.0, trace.duration_ms
-        trace.note(data.draw(st.sampled_from(["cut off", "retrying", "function", "hm"])))
+        trace.note(
+            data.draw(st.sampled_from(["cut off", "retrying", "resuming", "limit reached", "function", "hm"]))
+        )
         assert repr(trace)
         ElementTree.fromstring(trace.diagram().svg)
+        ElementTree.fromstring(trace.sequence().svg)
     assert tokens.total <= sum(
         item["response"]["usage"]["total_tokens"] for item in events if item["type"] == "response.completed"
     )
@@ -664,6 +862,7 @@ def test_junk_never_raises_and_can_always_be_shown(events, snapshots, question):
     trace.note(question, question)
     everything_shown(trace).encode()
     ElementTree.fromstring(trace.diagram().svg)
+    ElementTree.fromstring(trace.sequence().svg)
     assert trace.events_seen == len(events)
 
 

@@ -19,6 +19,7 @@ from helpers.local_api import (
     container_files,
     containers,
     files,
+    function_calls,
     search,
     vector_store_files,
     vector_stores,
@@ -92,6 +93,7 @@ class LocalAPI:
                 *containers.TABLES,
                 *container_files.TABLES,
                 *code_interpreter_tool.TABLES,
+                *function_calls.TABLES,
             ),
         )
         models = Models(clock)
@@ -102,8 +104,11 @@ class LocalAPI:
         inside = container_files.ContainerFiles(self._state, uploads, clock)
         self._containers = containers.Containers(self._state, inside, clock, kernels)
         code = code_interpreter_tool.CodeInterpreter(self._state, self._containers)
-        turns = source or RecordedTurns(recordings or RECORDINGS, file_search, code, strict=strict)
-        self._responses = Responses(self._state, turns, models, clock, file_search, code)
+        carried_over = function_calls.CarriedOver(self._state)
+        turns = source or RecordedTurns(
+            recordings or RECORDINGS, file_search, code, carried_over, strict=strict
+        )
+        self._responses = Responses(self._state, turns, models, clock, file_search, code, carried_over)
         self._app = App(Conversations(self._state, clock), self._responses, models)
         for room in (uploads, stores, contents, self._containers):
             room.add_to(self._app)

@@ -21,8 +21,8 @@ _CITATION: Final = re.compile(
 CODE: Final = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 """Code in a text, which is left as it is."""
 
-PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}(?!\})")
-"""A place for what code printed: ``{loss}``."""
+PLACEHOLDER: Final = re.compile(r"(?<![\w\\}{$])\{([A-Za-z_]\w*)\}")
+"""A place for what code printed or a function gave back: ``{loss}``."""
 
 _MISTAKES: Final = (
     (re.compile(r"【[^】\n]*】"), "Write the file's name in square brackets: [notes.md]."),

@@ -31,6 +31,7 @@ from helpers.local_api.containers import (
 from helpers.local_api.errors import invalid, not_found, shown, unsupported
 from helpers.local_api.items import Item
 from helpers.local_api.players import PLAYERS, CodeRun, Event, Stage, message, refusal
+from helpers.local_api.schemas import misfit
 from helpers.local_api.state import State, Transaction
 from helpers.local_api.tokens import estimate, pieces
 from helpers.local_api.turns import Run, Say, Show
@@ -105,7 +106,6 @@ def _read_call(fields: Fields, new_id: Callable[[str], str]) -> Item:
 
 
 tools.READERS[NAME] = _read_tool
-tools.FORCEABLE.add(NAME)
 items.READERS[CALL] = _read_call
 
 
@@ -217,19 +217,34 @@ def found_groups(step: Run, run: CodeRun) -> dict[str, str] | None:
 
 def _play_say(stage: Stage, step: Say, is_last: bool) -> Iterator[Event]:
     step = filled(step, stage.found)
+    if is_last and stage.form and misfit(step.text, stage.form):
+        # What code printed made it something else than was asked for, so it is not said.
+        stage.mismatch = True
+        return iter(())
     return message(stage, step.text, is_last, step.annotations, _closing_annotations(stage, step.text))
 
 
 def _play_show(stage: Stage, step: Show, is_last: bool) -> Iterator[Event]:
     if step.refuses:
         return refusal(stage, f"{step.opening}{step.closing}", is_last)
-    printed = stage.printed.rstrip()
-    if len(printed) > _LONGEST_SHOWN:
-        printed = f"{printed[:_LONGEST_SHOWN]}\n… (the rest is in the output of the code)"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", printed)), default=0))
-    block = f"{fence}text\n{printed or '(nothing)'}\n{fence}"
+    block = fenced(stage.printed, _LONGEST_SHOWN, "the rest is in the output of the code")
     text = f"{step.opening}\n\n{block}{step.closing}"
     return message(stage, text, is_last, step.annotations, _closing_annotations(stage, text))
+
+
+def fenced(text: str, longest: int, rest: str) -> str:
+    """Return an output as a block of code: whatever it says, it is neither formatted, nor loaded, nor obeyed.
+
+    Args:
+        text: the output.
+        longest: how many characters of it are shown.
+        rest: where the others are, such as ``"the rest is in the output of the code"``.
+    """
+    text = text.rstrip()
+    if len(text) > longest:
+        text = f"{text[:longest]}\n… ({rest})"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text or '(nothing)'}\n{fence}"
 
 
 PLAYERS[Run] = _play_run

@@ -12,6 +12,7 @@ from typing import Any, Final
 from helpers.local_api import ids
 from helpers.local_api.checks import Fields, Query, page_body
 from helpers.local_api.errors import invalid, missing, not_found
+from helpers.local_api.function_calls import check_outputs_are_new
 from helpers.local_api.items import Item, read_items
 from helpers.local_api.state import Conversation, State, Transaction
 
@@ -40,6 +41,7 @@ class Conversations:
         values = _read_list(fields)
         with self._state.transaction() as transaction:
             items = _new_items(transaction, values)
+            check_outputs_are_new([], items)
             conversation = Conversation(
                 ids.numbered("conv", transaction.next_number("conv")), int(self._clock()), metadata
             )
@@ -72,7 +74,7 @@ class Conversations:
         return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
     def create_items(self, conversation_id: str, body: Body) -> Body:
-        """POST /conversations/{id}/items."""
+        """POST /conversations/{id}/items. An output for a call that nobody answered frees a conversation that is stuck."""
         fields = Fields(body)
         fields.only(("items",))
         values = _read_list(fields)
@@ -87,6 +89,7 @@ class Conversations:
         with self._state.transaction() as transaction:
             existing(transaction, conversation_id)
             items = _new_items(transaction, values)
+            check_outputs_are_new(transaction.items(conversation_id), items)
             transaction.add_items(conversation_id, items)
         return page_body(items, has_more=False)
 

@@ -79,7 +79,6 @@ def _read_call(fields: Fields, new_id: Callable[[str], str]) -> Item:
 
 
 tools.READERS[NAME] = _read_tool
-tools.FORCEABLE.add(NAME)
 items.READERS["file_search_call"] = _read_call
 
 
@@ -161,8 +160,15 @@ class FileSearch:
             steps.append(step)
         return dataclasses.replace(turn, steps=steps), tokens
 
-    def cite(self, steps: Sequence[Step], offered: Sequence[Tool]) -> tuple[list[Step], list[str]]:
+    def cite(
+        self, steps: Sequence[Step], offered: Sequence[Tool], *, searched: Sequence[str] = ()
+    ) -> tuple[list[Step], list[str]]:
         """Turn the citations in recorded texts into annotations.
+
+        Args:
+            steps: what the model does.
+            offered: the tools of the request.
+            searched: the queries of the searches before these steps.
 
         Returns:
             The steps, and the names of files that are cited and not in the offered stores.
@@ -175,7 +181,7 @@ class FileSearch:
                 names.setdefault(filename, file_id)
         cited: list[Step] = []
         missing: dict[str, None] = {}
-        queries: list[str] = []
+        queries = list(searched)
         for step in steps:
             if isinstance(step, Search):
                 queries += step.queries
@@ -188,6 +194,11 @@ class FileSearch:
                 step = with_annotations(step, names)
             cited.append(step)
         return cited, list(missing)
+
+
+def queries_in(context: Sequence[Item]) -> list[str]:
+    """Return the queries of the searches among some items."""
+    return [query for item in context if item.get("type") == "file_search_call" for query in item["queries"]]
 
 
 def _searching(offered: Sequence[Tool]) -> list[Tool]:

@@ -15,6 +15,7 @@ _FAMILY_DIGITS: Final = 18
 _LENGTHS: Final = {"cfile": 32, "cntr": 48, "conv": 48, "req": 32, "vs": 32, "vsfb": 32}
 _USUAL_LENGTH: Final = 50
 _FILE_LETTERS: Final = 22
+_CALL_LETTERS: Final = 24
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -34,11 +35,26 @@ def numbered(prefix: str, number: int) -> str:
 
 def file_id(number: int) -> str:
     """Return the id of the ``number``-th file: a dash, and 22 letters and digits."""
-    value, letters = int(_digits("file", number), 16), []
-    for _ in range(_FILE_LETTERS):
+    return f"file-{_mixed(_FILE_LETTERS, 'file', number)}"
+
+
+def call_id(parent: str, position: int) -> str:
+    """Return the id that pairs a function call with its output: 24 letters and digits.
+
+    Args:
+        parent: the id of the response.
+        position: its place among the items of that response.
+    """
+    return f"call_{_mixed(_CALL_LETTERS, parent, 'call', position)}"
+
+
+def _mixed(count: int, *parts: object) -> str:
+    """Return ``count`` letters of both cases and digits."""
+    value, letters = int(_digits(*parts), 16), []
+    for _ in range(count):
         value, digit = divmod(value, len(_LETTERS))
         letters.append(_LETTERS[digit])
-    return f"file-{''.join(letters)}"
+    return "".join(letters)
 
 
 def within(parent: str, prefix: str, position: int | str) -> str:

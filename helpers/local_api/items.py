@@ -1,7 +1,7 @@
 """Items: what conversations, inputs and outputs are made of. Here, messages and reasoning.
 
 Here live the reading of the items that a person sends, in the short and the long form, into the shape in which the
-API keeps them. Rooms for further kinds (function calls, files) add their reader to ``READERS``. Not here: making the
+API keeps them. Rooms for further kinds (function calls, searches) add their reader to ``READERS``. Not here: making the
 items of an answer (``players.py``).
 """
 
@@ -36,8 +36,6 @@ _ANNOTATIONS: Final[Mapping[str, Mapping[str, type]]] = {
 # Kinds that OpenAI takes and this API does not read yet.
 _LATER: Final = (
     "item_reference",
-    "function_call",
-    "function_call_output",
     "web_search_call",
     "computer_call",
     "computer_call_output",
@@ -245,6 +243,11 @@ def readable_text(item: Mapping[str, Any]) -> str:
         return text_of(item)
     if item.get("type") == "reasoning":
         return "\n".join(part["text"] for part in item.get("summary", []))
+    if item.get("type") == "function_call":
+        return f"{item['name']}\n{item['arguments']}"
+    if item.get("type") == "function_call_output":
+        output = item["output"]
+        return output if isinstance(output, str) else "\n".join(part["text"] for part in output)
     return "\n".join(
         value for key, value in item.items() if isinstance(value, str) and key not in {"id", "type"}
     )

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from helpers.local_api.recordings import Exchange, folded_text, normalised
-from helpers.local_api.turns import Calls, Run, Search, Step, TurnRequest
+from helpers.local_api.turns import Calls, Run, Search, Step, Think, TurnRequest
 from helpers.local_api.yaml_nodes import Problem
 
 
@@ -21,14 +21,26 @@ class TieError(Exception):
 
 def holds(exchange: Exchange, request: TurnRequest) -> bool:
     """Return whether everything but the question fits: tools offered, ``when`` true, ``after`` asked before."""
-    return offered(exchange, request) and when_holds(exchange, request) and after_holds(exchange, request)
+    return (
+        offered(exchange, request)
+        and choice_holds(exchange, request)
+        and when_holds(exchange, request)
+        and after_holds(exchange, request)
+    )
 
 
 def offered(exchange: Exchange, request: TurnRequest) -> bool:
-    """Return whether all tools of an exchange are offered, and it uses one if the request wants that."""
-    if request.must_use_tool and not any(isinstance(step, Search | Run | Calls) for step in exchange.steps):
-        return False
-    return exchange.tools <= request.offered_tools
+    """Return whether all tools of an exchange are offered, or are functions that were called for this question."""
+    called = {call.name for call in request.answered_calls}
+    return exchange.tools <= request.offered_tools | called
+
+
+def choice_holds(exchange: Exchange, request: TurnRequest) -> bool:
+    """Return whether an exchange does what ``tool_choice`` forces: it uses a tool, or begins with a call."""
+    if request.forced_function is not None:
+        first = next((step for step in exchange.steps if not isinstance(step, Think)), None)
+        return isinstance(first, Calls) and {call.name for call in first.calls} == {request.forced_function}
+    return not request.must_use_tool or any(isinstance(step, Search | Run | Calls) for step in exchange.steps)
 
 
 def when_holds(exchange: Exchange, request: TurnRequest) -> bool:
@@ -78,21 +90,42 @@ def _rank(exchange: Exchange) -> tuple[int, int]:
     return len(exchange.tools), exchange.conditions
 
 
-def remaining_steps(exchange: Exchange, outputs: int) -> list[Step]:
-    """Return the steps that are left after ``outputs`` function outputs: up to and including the next call.
+def split_steps(exchange: Exchange, outputs: int) -> tuple[list[Step], list[Step]]:
+    """Return the steps before and after the place where an exchange goes on.
+
+    Args:
+        exchange: the exchange.
+        outputs: how many of its calls have their output. Of parallel calls, some can be in each part.
+    """
+    done: list[Step] = []
+    left = list(exchange.steps)
+    while outputs > 0 and any(isinstance(step, Calls) for step in left):
+        step = left.pop(0)
+        if not isinstance(step, Calls):
+            done.append(step)
+            continue
+        answered, others = step.calls[:outputs], step.calls[outputs:]
+        done.append(Calls(answered))
+        if others:
+            left.insert(0, Calls(others))
+        outputs -= len(answered)
+    return done, left
+
+
+def next_steps(left: Sequence[Step], *, parallel: bool = True) -> list[Step]:
+    """Return the steps of one response: up to and including the next call.
 
     ``search`` and ``run`` happen inside one response; only a ``call`` waits for the next request.
+
+    Args:
+        left: the steps that are left.
+        parallel: whether several functions may be called at once.
     """
-    steps = list(exchange.steps)
-    while outputs > 0 and any(isinstance(step, Calls) for step in steps):
-        index = next(index for index, step in enumerate(steps) if isinstance(step, Calls))
-        call = steps[index]
-        assert isinstance(call, Calls)
-        outputs -= len(call.calls)
-        steps = steps[index + 1 :]
-    for index, step in enumerate(steps):
+    steps: list[Step] = []
+    for step in left:
         if isinstance(step, Calls):
-            return steps[: index + 1]
+            return [*steps, step if parallel else Calls(step.calls[:1])]
+        steps.append(step)
     return steps
 
 

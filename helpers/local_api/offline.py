@@ -1,7 +1,8 @@
 """The offline helper: it answers when no recording fits, and never pretends to be a model.
 
-It says that the question is not in the recording, how to go live, and which questions are there. Rooms add what it
-can do with tools: show the passages found, describe a table. Not here: deciding that nothing fits (``matching.py``).
+It says that the question is not in the recording, how to go live, and which questions are there, and it does what needs
+no model: show passages that a search finds, describe a table, call a function whose only argument is a text. Not here:
+deciding that nothing fits (``matching.py``).
 """
 
 from __future__ import annotations
@@ -9,17 +10,32 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final, Literal
 
 from helpers.local_api.code_interpreter_tool import NAME as CODE_INTERPRETER
-from helpers.local_api.code_interpreter_tool import CodeInterpreter
+from helpers.local_api.code_interpreter_tool import CodeInterpreter, fenced
 from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
-from helpers.local_api.file_search_tool import FileSearch
-from helpers.local_api.matching import after_holds, holds, offered, when_holds
+from helpers.local_api.file_search_tool import FileSearch, queries_in
+from helpers.local_api.matching import after_holds, choice_holds, holds, offered, when_holds
 from helpers.local_api.recordings import Exchange, normalised
+from helpers.local_api.schemas import properties_of, required_in, takes
 from helpers.local_api.search import words
 from helpers.local_api.table_description import description_code
-from helpers.local_api.turns import Otherwise, Refuse, Run, Say, Search, Show, Step, Turn, TurnRequest
+from helpers.local_api.turns import (
+    AnsweredCall,
+    Call,
+    Calls,
+    Otherwise,
+    Refuse,
+    Run,
+    Say,
+    Search,
+    Show,
+    Step,
+    Turn,
+    TurnRequest,
+    tool_name,
+)
 from helpers.local_api.vector_stores import Passage
 
 SOURCE: Final = "offline helper"
@@ -31,23 +47,40 @@ _LONGEST_QUOTE: Final = 300
 _SHORTEST_QUOTE: Final = 20
 _STEM: Final = 6
 _LONGEST_MARK: Final = 512
+_LONGEST_OUTPUT: Final = 2_000
+_SHOWN_OUTPUTS: Final = 4
+# What else a schema can say about a text; then a question is hardly what is meant.
+_NOT_ANY_TEXT: Final = ("enum", "const", "pattern", "format")
 
-_MISS: Final = (
-    "This question is not in the recording, so there is no answer to show. I am the offline helper of the workshop, not "
-    "a model: nothing was sent anywhere."
-)
-_UNUSABLE: Final = (
-    "This question is in the recording, but its answer does not fit your files. I am the offline helper of the workshop, "
-    "not a model: nothing was sent anywhere."
+_MISS: Final = "This question is not in the recording, so there is no answer to show."
+_UNUSABLE: Final[Mapping[str, str]] = {
+    "files": "This question is in the recording, but its answer does not fit your files.",
+    "functions": "This question is in the recording, but its answer does not fit what your functions gave back.",
+    "form": "This question is in the recording, but its answer does not fit the form that you asked for.",
+}
+_WHO: Final = "I am the offline helper of the workshop, not a model: nothing was sent anywhere."
+_WHO_AFTER_CALLS: Final = (
+    "I am the offline helper of the workshop, not a model: apart from your functions, nothing was asked."
 )
 _TABLE: Final = "I ran code that describes the table `{name}`. It printed:"
 _NO_LONGER: Final = "The recorded answer expects other output from its code."
 _PRINTED: Final = (
-    "This question is in the recording, but its answer does not fit what the code found in your files. I am the offline "
-    "helper of the workshop, not a model: nothing was sent anywhere. The code printed:"
+    "This question is in the recording, but its answer does not fit what the code found in your files. "
+    f"{_WHO}"
 )
+_PRINTED_SHOWN: Final = f"{_PRINTED} The code printed:"
 _FOUND: Final = "I searched your files for the words of your question. These passages fit best:"
 _NOTHING_FOUND: Final = "I searched your files for the words of your question, and found none of them. The files may use other words."
+_CALLED: Final = "I called the function `{name}`. Its output:"
+_MORE_CALLS: Final = "There were {count} further calls."
+_CANNOT_CALL: Final = (
+    "Your request asks for a call of `{name}`. Without a model I can only call a function whose one required argument is "
+    "any text, so I did not call it."
+)
+_CANNOT_USE_TOOL: Final = (
+    "Your request asks for a tool. Without a model I can only search files, describe a table, or call a function whose one "
+    "required argument is any text."
+)
 _HOW_TO_GO_LIVE: Final = "To ask your own questions, go live: put `OPENAI_API_KEY` in `.env` (or in Colab's secrets) and run `connect()` again."
 
 
@@ -63,25 +96,41 @@ class OfflineHelper:
         self._file_search = file_search
         self._code_interpreter = code_interpreter
 
-    def next_turn(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str = "") -> Turn:
+    def next_turn(
+        self,
+        request: TurnRequest,
+        exchanges: Sequence[Exchange],
+        why: str = "",
+        *,
+        recorded: Literal["files", "functions", "form"] = "files",
+    ) -> Turn:
         """Return what the helper does and says.
 
         Args:
             request: what was asked.
             exchanges: everything that is recorded.
             why: what is in the way of a recorded answer that would fit, if anything is.
+            recorded: what such an answer does not fit.
         """
         marks = {"workshop_source": SOURCE, **({"workshop_note": why[:_LONGEST_MARK]} if why else {})}
-        opening, closing = self._texts(request, exchanges, why)
+        answered = request.answered_calls
+        query = self._query(request)
+        call = None if answered else _call(request, query)
+        if call:
+            # What the search finds is shown together with the function's output, in the next response.
+            search = [Search([query])] if FILE_SEARCH in _usable(request) and not request.wants_json else []
+            return Turn([*search, Calls([call])], marks)
+        opening, closing = self._texts(request, exchanges, why, recorded)
+        closing = f"{_outputs(answered)}{closing}"
         if request.wants_json:
             # Where JSON is asked for, a sentence would break the reader; a refusal is the honest form.
             return Turn([Refuse(f"{opening}{closing}")], marks)
         steps: list[Step] = []
         said = Say(opening)
-        query = (request.question or "").strip()[:_LONGEST_QUERY]
-        if FILE_SEARCH in request.offered_tools and query:
+        if FILE_SEARCH in _usable(request) and query:
             passages = self._file_search.passages(request.tools, [query])
-            steps.append(Search([query]))
+            if query not in queries_in(request.since_question):
+                steps.append(Search([query]))
             said = with_passages(opening, passages, "", query)
         table = self._table(request)
         if table is None:
@@ -90,9 +139,21 @@ class OfflineHelper:
         steps += [Run(description_code(table)), Show(text, closing, said.annotations)]
         return Turn(steps, marks)
 
+    def _cannot_be_forced(self, request: TurnRequest) -> str:
+        """Return why the tool that the request asks for is not used, or ``""``."""
+        if not request.must_use_tool:
+            return ""
+        if request.forced_function is not None:
+            return _CANNOT_CALL.format(name=request.forced_function)
+        searches = FILE_SEARCH in _usable(request) and self._query(request)
+        return "" if searches or self._table(request) else _CANNOT_USE_TOOL
+
+    def _query(self, request: TurnRequest) -> str:
+        return (request.question or "").strip()[:_LONGEST_QUERY]
+
     def _table(self, request: TurnRequest) -> str | None:
         """Return the table to describe: the one that the question names, else the first; ``None`` without a table."""
-        if CODE_INTERPRETER not in request.offered_tools or request.question is None:
+        if CODE_INTERPRETER not in _usable(request) or request.question is None:
             return None
         tables = self._code_interpreter.tables(request.tools, request.items)
         named = [table for table in tables if table.lower() in request.question.lower()]
@@ -102,13 +163,22 @@ class OfflineHelper:
         """Return what is said if the code of a recorded answer prints something else than it expects."""
         _, closing = self._texts(request, exchanges, _NO_LONGER)
         marks = {"workshop_source": SOURCE, "workshop_note": _NO_LONGER}
-        return Otherwise(Show(_PRINTED, closing, refuses=request.wants_json), marks)
+        if request.wants_json:
+            return Otherwise(Show(_PRINTED, closing, refuses=True), marks)
+        return Otherwise(Show(_PRINTED_SHOWN, closing), marks)
 
-    def _texts(self, request: TurnRequest, exchanges: Sequence[Exchange], why: str) -> tuple[str, str]:
+    def _texts(
+        self, request: TurnRequest, exchanges: Sequence[Exchange], why: str, recorded: str = "files"
+    ) -> tuple[str, str]:
         """Return what comes before the passages found, and what comes after them."""
         if request.question is None:
             return f"There is no message of a user to answer here. {_HOW_TO_GO_LIVE}", ""
-        opening = _paragraphs(_MISS if not why else _UNUSABLE, why or _condition_missed(request, exchanges))
+        who = _WHO_AFTER_CALLS if request.answered_calls else _WHO
+        opening = _paragraphs(
+            f"{_UNUSABLE[recorded] if why else _MISS} {who}",
+            why or _condition_missed(request, exchanges),
+            self._cannot_be_forced(request),
+        )
         parts = ["", _HOW_TO_GO_LIVE]
         questions = fitting_questions(request, exchanges)
         if questions:
@@ -119,6 +189,72 @@ class OfflineHelper:
         else:
             parts.append("No recorded question fits the tools that were offered.")
         return opening, "\n\n" + _paragraphs(*parts)
+
+
+def _usable(request: TurnRequest) -> frozenset[str]:
+    """Return the names of the tools that the helper may use: if one function is forced, only that."""
+    forced = request.forced_function
+    return request.offered_tools if forced is None else frozenset((forced,))
+
+
+def _call(request: TurnRequest, text: str) -> Call | None:
+    """Return a call with the question as its argument, of the function that seems to be meant; ``None`` without one."""
+    fitting = []
+    for tool in request.tools:
+        if text and tool["type"] == "function" and tool_name(tool) in _usable(request):
+            arguments = _arguments(tool.get("parameters"), text)
+            if arguments is not None:
+                about = f"{tool['name'].replace('_', ' ')} {tool.get('description') or ''}"
+                fitting.append((len(_stems(about) & _stems(text)), Call(tool["name"], arguments)))
+    # The first of those that share most words with the question.
+    return max(fitting, key=lambda each: each[0])[1] if fitting else None
+
+
+def _arguments(schema: Mapping[str, Any] | None, text: str) -> dict[str, Any] | None:
+    """Return a text as the one argument that a function needs; ``None`` if it needs something else.
+
+    In a strict schema every argument is required, so one that may be null, or has a default, is not needed.
+
+    Example:
+        >>> query, limit = {"type": "string"}, {"type": ["integer", "null"]}
+        >>> _arguments({"properties": {"query": query, "limit": limit}, "required": ["query", "limit"]}, "GPT-2")
+        {'query': 'GPT-2', 'limit': None}
+    """
+    properties = properties_of(schema)
+    arguments: dict[str, Any] = {}
+    needed = []
+    for name in required_in(schema):
+        about = properties.get(name)
+        if isinstance(about, dict) and "default" in about:
+            arguments[name] = about["default"]
+        elif takes(about, "null"):
+            arguments[name] = None
+        else:
+            needed.append(name)
+            arguments[name] = text
+    if len(needed) != 1 or not _takes_any_text(properties.get(needed[0]), text):
+        return None
+    return arguments
+
+
+def _takes_any_text(schema: Any, text: str) -> bool:
+    if not isinstance(schema, dict) or schema.get("type") != "string":
+        return False
+    if any(keyword in schema for keyword in _NOT_ANY_TEXT):
+        return False
+    least, most = schema.get("minLength", 0), schema.get("maxLength", len(text))
+    return isinstance(least, int) and isinstance(most, int) and least <= len(text) <= most
+
+
+def _outputs(answered: Sequence[AnsweredCall]) -> str:
+    """Return the outputs of functions as blocks of code, the last ones if there are many."""
+    shown = answered[-_SHOWN_OUTPUTS:]
+    more = len(answered) - len(shown)
+    parts = [_MORE_CALLS.format(count=more)] if more else []
+    for each in shown:
+        block = fenced(each.output, _LONGEST_OUTPUT, "the rest is in the output of the function")
+        parts.append(f"{_CALLED.format(name=each.name)}\n\n{block}")
+    return "".join(f"\n\n{part}" for part in parts)
 
 
 def _paragraphs(*parts: str) -> str:
@@ -215,6 +351,8 @@ def _condition_missed(request: TurnRequest, exchanges: Sequence[Exchange]) -> st
     for each in same:
         if not offered(each, request):
             return f"It is recorded for an assistant that has the tools {', '.join(sorted(each.tools))}."
+        if not choice_holds(each, request):
+            return "It is recorded, but its answer does not begin with the tool that your request asks for."
         if not when_holds(each, request):
             kinds = " and ".join({"description": "a description"}.get(kind, kind) for kind in each.when)
             return f"It is recorded, but for other {kinds}."

@@ -15,12 +15,14 @@ from typing import Any, Final
 from helpers.local_api import ids
 from helpers.local_api.bodies import Body, new_body, tool_usage, usage
 from helpers.local_api.errors import APIError
-from helpers.local_api.players import PLAYERS, Event, RunCode, Stage, reasoning
+from helpers.local_api.players import PLAYERS, Carry, Event, RunCode, Stage, reasoning
 from helpers.local_api.requests import MARKS, ResponseRequest
 from helpers.local_api.turns import (
     Calls,
+    Carried,
     Run,
     Search,
+    Show,
     Step,
     Think,
     Turn,
@@ -49,6 +51,7 @@ class Script:
         shows_outputs: whether the outputs of code are shown.
         otherwise: the one step that takes over if code does not print what is expected.
         other_marks: what is true of the source then.
+        carried: what the responses before this one found.
     """
 
     body: Body
@@ -62,19 +65,20 @@ class Script:
     shows_outputs: bool = False
     otherwise: list[Step] = dataclasses.field(default_factory=list)
     other_marks: dict[str, str] = dataclasses.field(default_factory=dict)
+    carried: Carried = dataclasses.field(default_factory=Carried)
 
     def to_json(self) -> dict[str, Any]:
         """Return the script as JSON."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in _STEPS:
             fields[name] = [step_to_json(step) for step in fields[name]]
-        return fields
+        return {**fields, "carried": dataclasses.asdict(self.carried)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Script:
         """Return the script that :meth:`to_json` was asked of."""
         steps = {name: [step_from_json(step) for step in value.get(name, [])] for name in _STEPS}
-        return cls(**{**value, **steps})
+        return cls(**{**value, **steps, "carried": Carried(**value.get("carried", {}))})
 
 
 def write_script(
@@ -100,11 +104,16 @@ def write_script(
         shows_outputs="code_interpreter_call.outputs" in request.include,
         otherwise=[turn.otherwise.show] if turn.otherwise else [],
         other_marks=dict(turn.otherwise.marks) if turn.otherwise else {},
+        carried=turn.carried,
     )
 
 
 def play(
-    script: Script, *, obfuscation: bool | None = None, run_code: RunCode | None = None
+    script: Script,
+    *,
+    obfuscation: bool | None = None,
+    run_code: RunCode | None = None,
+    carry: Carry | None = None,
 ) -> Iterator[Event]:
     """Yield the events of a response, numbered from 0.
 
@@ -112,14 +121,15 @@ def play(
         script: what to play.
         obfuscation: whether to pad the deltas; ``None`` for what the script says.
         run_code: runs the code of ``run`` steps; what ran before is not run again.
+        carry: keeps what was found until a function call.
     """
     padded = script.obfuscation if obfuscation is None else obfuscation
-    for number, event in enumerate(_events(script, padded, run_code)):
+    for number, event in enumerate(_events(script, padded, run_code, carry)):
         yield {**event, "sequence_number": number}
 
 
-def _events(script: Script, padded: bool, run_code: RunCode | None) -> Iterator[Event]:
-    body = script.body
+def _events(script: Script, padded: bool, run_code: RunCode | None, carry: Carry | None) -> Iterator[Event]:
+    body, carried = script.body, script.carried
     stage = Stage(
         response_id=body["id"],
         shows_phase=script.phase,
@@ -128,8 +138,14 @@ def _events(script: Script, padded: bool, run_code: RunCode | None) -> Iterator[
         noise=ids.Noise(body["id"]) if padded else None,
         tokens_left=body["max_output_tokens"],
         run_code=run_code,
-        container_id=script.container_id,
+        container_id=script.container_id or carried.container_id,
         shows_outputs=script.shows_outputs,
+        found=dict(carried.found),
+        files=dict(carried.files),
+        plots=list(carried.plots),
+        tools=body["tools"],
+        carry=carry,
+        form=body["text"]["format"] if script.otherwise else None,
     )
     yield {"type": "response.created", "response": body}
     if body["background"]:
@@ -173,7 +189,7 @@ def _items(script: Script, stage: Stage) -> Iterator[Event]:
         if stage.is_cut:
             return
         yield from PLAYERS[type(step)](stage, step, not steps)
-        if stage.mismatch and isinstance(step, Run):
+        if stage.mismatch and not isinstance(step, Show):
             # From here on the recording would tell of something that did not happen.
             steps = [(-1, each) for each in script.otherwise] or steps
         if script.reasons and steps and _thinks_between(step, steps[0][1]):

@@ -16,7 +16,7 @@ from typing import Any, Final
 from helpers.local_api import ids
 from helpers.local_api.errors import not_built_yet
 from helpers.local_api.tokens import cut, estimate, pieces
-from helpers.local_api.turns import STEP_NAMES, Refuse, Say, Think
+from helpers.local_api.turns import STEP_NAMES, Carried, Refuse, Say, Think
 
 Event = dict[str, Any]
 
@@ -43,6 +43,9 @@ class CodeRun:
 RunCode = Callable[[str, int, str, str], CodeRun]
 """Runs code: called with a response's id, the place of the step in it, a container's id, and the code."""
 
+Carry = Callable[[str, Carried], None]
+"""Keeps what was found until a function call for the response after it: called with the call's id."""
+
 
 @dataclass
 class Stage:
@@ -62,8 +65,11 @@ class Stage:
         found: what was found in the output of code, by name.
         files: the files of the container after the last code, path to id.
         plots: plots that no message has mentioned yet.
-        mismatch: whether the last code did not print what its step expects.
+        mismatch: whether the last code did not print what its step expects, or the answer does not fit because of it.
         tokens_read: how many further tokens the model read on the way.
+        tools: the tools of the request.
+        carry: keeps what was found until a function call.
+        form: the form of an answer that is filled in here and must fit then; ``None`` if no answer has to be looked at.
     """
 
     response_id: str
@@ -82,10 +88,18 @@ class Stage:
     plots: list[str] = field(default_factory=list)
     mismatch: bool = False
     tokens_read: int = 0
+    tools: Sequence[Mapping[str, Any]] = ()
+    carry: Carry | None = None
+    form: Mapping[str, Any] | None = None
     output: list[dict[str, Any]] = field(default_factory=list)
     output_tokens: int = 0
     reasoning_tokens: int = 0
     is_cut: bool = False
+
+    @property
+    def carried(self) -> Carried:
+        """What was found until now."""
+        return Carried(dict(self.found), dict(self.files), list(self.plots), self.container_id)
 
     def new_item(self, prefix: str, **fields: Any) -> dict[str, Any]:
         """Return a new item with its id; it joins the output when it is done."""

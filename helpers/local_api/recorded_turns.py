@@ -6,26 +6,41 @@ rules of finding (``matching.py``) and the form of the files (``recordings.py``)
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from helpers.local_api.citing import PLACEHOLDER
-from helpers.local_api.code_interpreter_tool import CodeInterpreter
+from helpers.local_api.code_interpreter_tool import CodeInterpreter, filled
 from helpers.local_api.errors import APIError
 from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
-from helpers.local_api.file_search_tool import FileSearch
-from helpers.local_api.matching import TieError, best, remaining_steps
+from helpers.local_api.file_search_tool import FileSearch, queries_in
+from helpers.local_api.function_calls import CarriedOver
+from helpers.local_api.matching import TieError, best, next_steps, split_steps
 from helpers.local_api.offline import OfflineHelper
-from helpers.local_api.recordings import Exchange, Library
-from helpers.local_api.turns import Calls, Refuse, Run, Say, Step, Turn, TurnRequest
+from helpers.local_api.recordings import Exchange, Library, names_found
+from helpers.local_api.schemas import misfit
+from helpers.local_api.turns import (
+    AnsweredCall,
+    Calls,
+    Carried,
+    Run,
+    Say,
+    Step,
+    Turn,
+    TurnRequest,
+)
 from helpers.local_api.yaml_nodes import first_lines
 
 _SHOWN_QUESTION: Final = 300
 _LONGEST_MARK: Final = 512
-_OTHER_OUTPUT: Final = "The code of the recorded answer did not print what its `prints` expects."
+_OTHER_OUTPUT: Final = "The code did not print what the recorded answer expects."
+_OTHER_CALLS: Final = "The functions that were called are not those of the recorded answer."
+_NOT_KEPT: Final = "What the recorded answer found before its function call is not there any more."
 
 
 class RecordedTurns:
@@ -35,6 +50,7 @@ class RecordedTurns:
         folder: where the recordings are.
         file_search: searches the vector stores that a request offers.
         code_interpreter: knows the tables that code would find.
+        carried_over: what was found before a function call.
         strict: refuse, instead of marking, whatever is not exactly as recorded (for tests).
     """
 
@@ -43,11 +59,13 @@ class RecordedTurns:
         folder: Path,
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
+        carried_over: CarriedOver,
         *,
         strict: bool = False,
     ) -> None:
         self._library = Library(folder)
         self._file_search = file_search
+        self._carried_over = carried_over
         self._helper = OfflineHelper(file_search, code_interpreter)
         self._strict = strict
 
@@ -70,29 +88,63 @@ class RecordedTurns:
                     request, "This question is not in the recordings, or not with these tools."
                 )
             return self._helper.next_turn(request, exchanges)
-        steps = remaining_steps(exchange, request.outputs_since_question)
-        if request.wants_json and not _answers_json(steps):
+        answered = request.answered_calls
+        done, left = split_steps(exchange, len(answered))
+        steps = next_steps(left, parallel=request.parallel_tool_calls)
+        carried, why = self._carry(done, answered)
+        why = why or _not_offered(steps, request)
+        if why:
             if self._strict:
-                raise self._refused(request, "The recorded answer is not JSON, which the request asks for.")
-            return self._helper.next_turn(request, exchanges)
+                raise self._refused(request, why)
+            return self._helper.next_turn(request, exchanges, why, recorded="functions")
+        if request.wants_json:
+            why = _wrong_form(steps, carried.found, request.text_format)
+            if why:
+                if self._strict:
+                    raise self._refused(request, f"The recorded answer cannot be given: {why}.")
+                return self._helper.next_turn(
+                    request, exchanges, f"The recorded answer: {why}.", recorded="form"
+                )
         if FILE_SEARCH in exchange.tools:
-            steps, missing = self._file_search.cite(steps, request.tools)
+            steps, missing = self._file_search.cite(
+                steps, request.tools, searched=queries_in(request.since_question)
+            )
             if missing:
                 why = f"The recorded answer cites {', '.join(missing)}, and your vector stores have no such file."
                 if self._strict:
                     raise self._refused(request, why)
-                return self._helper.next_turn(request, exchanges, why)
+                return self._helper.next_turn(request, exchanges, why, recorded="files")
         note = note_for(exchange, request)
         if note and self._strict:
             raise self._refused(request, note)
+        turn = Turn(steps, _marks(exchange, note), carried=carried)
         if not any(isinstance(step, Run) and step.prints for step in steps):
-            return Turn(steps, _marks(exchange, note))
-        return Turn(
-            steps,
-            _marks(exchange, note),
+            return turn
+        return dataclasses.replace(
+            turn,
             otherwise=self._helper.otherwise(request, exchanges),
             refusal=self._refused(request, _OTHER_OUTPUT).message if self._strict else "",
         )
+
+    def _carry(self, done: Sequence[Step], answered: Sequence[AnsweredCall]) -> tuple[Carried, str]:
+        """Return what the steps before this response found, and what is in the way of going on, or ``""``."""
+        calls = [call for step in done if isinstance(step, Calls) for call in step.calls]
+        carried = self._carried_over.of([each.call_id for each in answered])
+        found, unused = dict(carried.found), list(answered)
+        for call in calls:
+            answer = next((each for each in unused if each.name == call.name), None)
+            if answer is None:
+                return Carried(), _OTHER_CALLS
+            unused.remove(answer)
+            if call.prints is None:
+                continue
+            match = re.search(call.prints, answer.output)
+            if match is None:
+                return Carried(), f"The recorded answer expects another output of the function `{call.name}`."
+            found |= {name: text or "" for name, text in match.groupdict().items()}
+        if names_found(done) - found.keys():
+            return Carried(), _NOT_KEPT
+        return dataclasses.replace(carried, found=found), ""
 
     def _refused(self, request: TurnRequest, why: str) -> APIError:
         question = (request.question or "")[:_SHOWN_QUESTION]
@@ -138,13 +190,33 @@ def _marks(exchange: Exchange, note: str | None) -> dict[str, str]:
     return marks | ({"workshop_note": note[:_LONGEST_MARK]} if note else {})
 
 
-def _answers_json(steps: Sequence[Step]) -> bool:
-    """Return whether the answer among ``steps`` is JSON (a refusal, or a turn that only calls, is fine as well)."""
+def _not_offered(steps: Sequence[Step], request: TurnRequest) -> str:
+    """Return which function has to be called next and is not offered, or ``""``."""
     for step in steps:
-        if isinstance(step, Say):
-            try:
-                # A number from code stands there later.
-                json.loads(PLACEHOLDER.sub("0", step.text))
-            except ValueError:
-                return False
-    return any(isinstance(step, Say | Refuse | Calls) for step in steps)
+        for call in step.calls if isinstance(step, Calls) else []:
+            if call.name not in request.offered_tools:
+                return (
+                    f"The recorded answer goes on with the function `{call.name}`, which is not offered now."
+                )
+    return ""
+
+
+def _wrong_form(steps: Sequence[Step], found: Mapping[str, str], form: Mapping[str, Any]) -> str:
+    """Return why the answer at the end of ``steps`` is not in the form asked for, or ``""``.
+
+    A refusal, or a turn that ends with a call, is fine. Where code has yet to print a number, only the JSON is looked at.
+    """
+    answer = steps[-1]
+    if not isinstance(answer, Say):
+        return ""
+    text = filled(answer, found).text
+    waits_for_code = any(isinstance(step, Run) and step.prints for step in steps)
+    return _not_json(PLACEHOLDER.sub("0", text)) if waits_for_code else misfit(text, form)
+
+
+def _not_json(text: str) -> str:
+    try:
+        json.loads(text)
+    except ValueError:
+        return "it is not JSON"
+    return ""

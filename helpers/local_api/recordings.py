@@ -13,10 +13,10 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from helpers.local_api.citing import CODE, PLACEHOLDER, citations, mistakes
 from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search, Step, Think
@@ -33,7 +33,7 @@ _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "think": ("think",),
     "search": ("search",),
     "run": ("run", "prints"),
-    "call": ("call", "with"),
+    "call": ("call", "with", "prints"),
 }
 _ALL_STEP_KEYS: Final = tuple(dict.fromkeys(key for keys in _STEP_KEYS.values() for key in keys))
 _SANDBOX_LINK: Final = re.compile(r"\]\(sandbox:/mnt/data/[^)\n]+\)")
@@ -293,10 +293,13 @@ def _read_steps(reader: Reader, node: Node) -> list[Step]:
         step = _read_step(reader, each)
         if step is None:
             continue
-        if isinstance(step, Say):
-            _check_placeholders(reader, each, step.text, names, steps)
-        if isinstance(step, Run) and step.prints:
-            names |= set(re.compile(step.prints).groupindex)
+        for text in _texts_with_places(step):
+            _check_placeholders(reader, each, text, names, steps)
+        for name in _unquoted_places(step, names):
+            reader.problem(
+                each.line, f'{{{name}}} is a mapping in YAML. Put the place in quotes: "{{{name}}}".'
+            )
+        names |= names_found([step])
         steps.append(step)
     if steps and len(steps) == len(nodes or []) and not isinstance(steps[-1], Say | Refuse):
         reader.problem(node.line, "the last step must be `say` (or `refuse`): the model's answer.")
@@ -364,7 +367,8 @@ def _read_call(reader: Reader, node: Node) -> Call | None:
                 fields["with"].line,
                 f"with must be a mapping such as {{query: GPT-2}}, not {fields['with'].kind_in_words}.",
             )
-    return Call(name, arguments) if name else None
+    prints = _read_pattern(reader, fields["prints"]) if "prints" in fields else None
+    return Call(name, arguments, prints) if name else None
 
 
 def _check_code(reader: Reader, node: Node, code: str) -> None:
@@ -395,11 +399,49 @@ def _read_pattern(reader: Reader, node: Node) -> str | None:
     return pattern
 
 
+def _patterns(step: Step) -> list[str]:
+    """Return the patterns of a step: one for code, one for each call that has one."""
+    if isinstance(step, Run):
+        return [step.prints] if step.prints else []
+    calls = step.calls if isinstance(step, Calls) else []
+    return [call.prints for call in calls if call.prints]
+
+
+def names_found(steps: Iterable[Step]) -> set[str]:
+    """Return the names of the groups that the patterns of some steps have."""
+    return {name for step in steps for pattern in _patterns(step) for name in re.compile(pattern).groupindex}
+
+
+def _texts_with_places(step: Step) -> list[str]:
+    """Return the texts of a step in which something can be filled in."""
+    if isinstance(step, Say):
+        return [step.text]
+    calls = step.calls if isinstance(step, Calls) else []
+    return [text for call in calls for text in _texts_in(call.arguments)]
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(each)
+
+
+def _unquoted_places(step: Step, names: set[str]) -> Iterator[str]:
+    """Yield the names that stand in braces without quotes in the arguments of a call, which YAML reads as mappings."""
+    layer: list[Any] = [call.arguments for call in step.calls] if isinstance(step, Calls) else []
+    while layer:
+        inner = [each for value in layer for each in (value.values() if isinstance(value, dict) else value)]
+        layer = [each for each in inner if isinstance(each, dict | list)]
+        yield from (name for each in layer for name in each if each == {name: None} and name in names)
+
+
 def _check_placeholders(
     reader: Reader, node: Node, text: str, names: set[str], before: Sequence[Step]
 ) -> None:
     # Without a pattern nothing is replaced, so braces are only braces: JSON, code, formulas.
-    if not any(isinstance(step, Run) and step.prints for step in before):
+    if not any(_patterns(step) for step in before):
         return
     for found in PLACEHOLDER.finditer(CODE.sub("", text)):
         if found[1] not in names:

@@ -14,6 +14,7 @@ from helpers.local_api.checks import Fields, kind_of, listed, required
 from helpers.local_api.errors import APIError, invalid, missing, shown, unsupported
 from helpers.local_api.items import Item, read_items, user_message
 from helpers.local_api.models import Model, Models
+from helpers.local_api.schemas import problem_in, schema_error
 from helpers.local_api.tools import NAME, Tool, read_tool_choice, read_tools
 
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -356,12 +357,11 @@ def _read_text(fields: Fields) -> dict[str, Any]:
     if form is None:
         return answer
     kind = required(form.choice("type", ("json_object", "text", "json_schema")), "text.format.type")
-    if kind == "text":
-        form.only(("type",))
-    elif kind == "json_object":
-        raise unsupported("text.format", "The recorded API knows 'text' and 'json_schema'.")
-    else:
+    if kind == "json_schema":
         answer["format"] = _read_schema(form)
+    else:
+        form.only(("type",))
+        answer["format"] = {"type": kind}
     return answer
 
 
@@ -374,13 +374,21 @@ def _read_schema(form: Fields) -> dict[str, Any]:
             param=form.name("name"),
             code="invalid_value",
         )
-    schema = required(form.object("schema"), form.name("schema"))
+    schema = required(form.object("schema"), form.name("schema")).values
+    strict = form.boolean("strict") or False
+    problem = problem_in(schema, strict=strict) or schema_error(schema)
+    if problem:
+        raise invalid(
+            f"Invalid schema for response_format '{name}': {problem}",
+            param=form.name("schema"),
+            code="invalid_json_schema",
+        )
     return {
         "type": "json_schema",
-        "name": name,
-        "schema": dict(schema.values),
         "description": form.text("description"),
-        "strict": form.boolean("strict") or False,
+        "name": name,
+        "schema": dict(schema),
+        "strict": strict,
     }
 
 

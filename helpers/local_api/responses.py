@@ -18,11 +18,12 @@ from typing import Final
 from helpers.local_api import ids
 from helpers.local_api.bodies import Body, count_input
 from helpers.local_api.checks import Query, page_body
-from helpers.local_api.code_interpreter_tool import CodeInterpreter, found_groups
+from helpers.local_api.code_interpreter_tool import CodeInterpreter, filled, found_groups
 from helpers.local_api.conversations import existing
 from helpers.local_api.errors import APIError, invalid, not_found, shown
 from helpers.local_api.file_search_tool import INCLUDE, FileSearch
-from helpers.local_api.items import Item, readable_text
+from helpers.local_api.function_calls import CarriedOver, check_pairs
+from helpers.local_api.items import Item, readable_text, text_of
 from helpers.local_api.models import Models
 from helpers.local_api.playback import TERMINAL, TERMINAL_EVENTS, Script, failed_body, play, write_script
 from helpers.local_api.players import Event, check_playable
@@ -32,9 +33,10 @@ from helpers.local_api.requests import (
     read_count_request,
     read_request,
 )
+from helpers.local_api.schemas import misfit
 from helpers.local_api.state import State, StoredResponse, Transaction
 from helpers.local_api.tokens import CONTEXT_TOKENS, estimate
-from helpers.local_api.turns import Run, Turn, TurnRequest, TurnSource
+from helpers.local_api.turns import Run, Say, Turn, TurnRequest, TurnSource
 
 _STREAMABLE_S: Final = 300.0
 """How long a background response can be streamed again, as live (https://github.com/openai/openai-python/issues/2828)."""
@@ -146,6 +148,7 @@ class Responses:
         clock: gives the time in seconds since 1970.
         file_search: searches the vector stores.
         code_interpreter: runs code.
+        carried_over: what the response that made a call leaves to the one that goes on after it.
     """
 
     def __init__(
@@ -156,9 +159,11 @@ class Responses:
         clock: Callable[[], float],
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
+        carried_over: CarriedOver,
     ) -> None:
         self._file_search = file_search
         self._code = code_interpreter
+        self._carried_over = carried_over
         self._state = state
         self._source = source
         self._models = models
@@ -172,7 +177,10 @@ class Responses:
         """POST /responses: the response, or the reading of its events if a stream was asked for."""
         request = read_request(body, self._models, str)
         context = self._context(request)
-        items = _within_window(request, [*context, *request.input_items])
+        items = [*context, *request.input_items]
+        check_pairs(items)
+        _check_json_is_asked_for(request, items)
+        items = _within_window(request, items)
         self._file_search.check(request.tools)
         self._code.check(request.tools, request.input_items)
         turn = self._source.next_turn(
@@ -184,6 +192,7 @@ class Responses:
                 tool_choice=request.tool_choice,
                 metadata=request.metadata,
                 text_format=request.text["format"],
+                parallel_tool_calls=request.parallel_tool_calls,
             )
         )
         check_playable(list(turn.steps))
@@ -301,21 +310,21 @@ class Responses:
         return response is not None and response.running and bool(response.script.get("container_id"))
 
     def _refuse_other_output(self, turn: Turn, script: Script) -> None:
-        """Run the code now, and refuse the response if it does not print what is expected (only if strict)."""
-        response_id = script.body["id"]
+        """Run the code now, and refuse the response if what is recorded does not go with its output (only if strict)."""
+        response_id, found = script.body["id"], dict(turn.carried.found)
         try:
             for position, step in enumerate(script.steps):
                 if isinstance(step, Run):
                     run = self._code.run(response_id, position, script.container_id, step.code)
-                    if found_groups(step, run) is None:
-                        printed = run.logs[-_SHOWN_OUTPUT:]
-                        raise APIError(
-                            400,
-                            f"{turn.refusal} It printed: {printed!r}",
-                            kind="workshop_strict",
-                            code="workshop_strict",
-                            retry=False,
-                        )
+                    groups = found_groups(step, run)
+                    if groups is None:
+                        raise _strictly(f"{turn.refusal} It printed: {run.logs[-_SHOWN_OUTPUT:]!r}")
+                    found |= groups
+            answer = script.steps[-1]
+            form = script.body["text"]["format"]
+            why = misfit(filled(answer, found).text, form) if isinstance(answer, Say) else ""
+            if why:
+                raise _strictly(f"{turn.refusal} With what it printed, the answer cannot be given: {why}.")
         except BaseException:
             with self._state.transaction() as transaction:
                 transaction.delete_response(response_id)
@@ -402,7 +411,8 @@ class Responses:
         return response
 
     def _run_to_end(self, response: StoredResponse) -> None:
-        for event in play(Script.from_json(response.script), run_code=self._code.run):
+        script = Script.from_json(response.script)
+        for event in play(script, run_code=self._code.run, carry=self._carried_over.keep):
             if event["type"] in TERMINAL_EVENTS:
                 self._finish(response.id, event["response"])
 
@@ -427,7 +437,8 @@ class Responses:
     def _background(self, script: Script, after: int, obfuscation: bool | None) -> Iterator[Event]:
         """Yield the events of a background response that come after a number, and move it on as they are read."""
         response_id = script.body["id"]
-        for event in play(script, obfuscation=obfuscation, run_code=self._code.run):
+        events = play(script, obfuscation=obfuscation, run_code=self._code.run, carry=self._carried_over.keep)
+        for event in events:
             kind = event["type"]
             with self._state.transaction() as transaction:
                 response_status = transaction.status(response_id)
@@ -492,7 +503,7 @@ class Responses:
 def _foreground_events(responses: Responses, script: Script, live: _Live) -> Iterator[Event]:
     # A function and not a method of the reading: a reading that its own generator held would never be collected
     # at once.
-    for event in play(script, run_code=responses._code.run):
+    for event in play(script, run_code=responses._code.run, carry=responses._carried_over.keep):
         live.turned_away = 0
         if event["type"] in TERMINAL_EVENTS:
             body = responses._finish(script.body["id"], event["response"])
@@ -527,6 +538,10 @@ def _cancel(transaction: Transaction, response_id: str) -> None:
         transaction.set_response(response_id, {**response.body, "status": "cancelled"})
     else:
         transaction.delete_response(response_id)
+
+
+def _strictly(message: str) -> APIError:
+    return APIError(400, message, kind="workshop_strict", code="workshop_strict", retry=False)
 
 
 def _locked() -> APIError:
@@ -584,6 +599,18 @@ def _chain_items(transaction: Transaction, response_id: str) -> list[Item]:
     for each in reversed(chain):
         items += [*each.input_items, *each.body["output"]]
     return items
+
+
+def _check_json_is_asked_for(request: ResponseRequest, items: list[Item]) -> None:
+    """Refuse JSON without a schema where no message speaks of JSON, as live: the model would not know of it."""
+    if request.text["format"]["type"] != "json_object":
+        return
+    if not any("json" in text_of(item).lower() for item in items):
+        raise invalid(
+            "Response input messages must contain the word 'json' in some form to use 'text.format' of type "
+            "'json_object'.",
+            param="input",
+        )
 
 
 def _within_window(request: ResponseRequest, items: list[Item]) -> list[Item]:

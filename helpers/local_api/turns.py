@@ -8,11 +8,12 @@ machine can be another. Not here: where turns come from (``matching.py``, ``offl
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from helpers.local_api.items import Item, text_of
+from helpers.local_api.items import Item, readable_text, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The model calls a function."""
+    """The model calls a function. ``prints`` is a pattern for its output; later texts may use its named groups."""
 
     name: str
     arguments: dict[str, Any]
+    prints: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,21 @@ def step_from_json(value: Mapping[str, Any]) -> Step:
     return step
 
 
+CALL: Final = "function_call"
+OUTPUT: Final = "function_call_output"
+# Functions of these names are not offered under them: the tools that OpenAI hosts are meant.
+_HOSTED: Final = ("code_interpreter", "file_search")
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """A function call and its output, as text."""
+
+    call_id: str
+    name: str
+    output: str
+
+
 @dataclass(frozen=True)
 class TurnRequest:
     """What a model is asked: everything that it can see.
@@ -123,6 +140,7 @@ class TurnRequest:
     tool_choice: Any = "auto"
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text_format: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"type": "text"})
+    parallel_tool_calls: bool = True
 
     def _last_user_index(self) -> int | None:
         found = [index for index, item in enumerate(self.items) if _is_user_message(item)]
@@ -140,36 +158,66 @@ class TurnRequest:
         return [text_of(item) for item in self.items if _is_user_message(item)][:-1]
 
     @property
-    def outputs_since_question(self) -> int:
-        """How many function outputs came after the last message of the user."""
+    def since_question(self) -> Sequence[Item]:
+        """The items after the last message of the user."""
         index = self._last_user_index()
-        since = self.items if index is None else self.items[index:]
-        return sum(item.get("type") == "function_call_output" for item in since)
+        return self.items if index is None else self.items[index + 1 :]
 
-    @property
+    @functools.cached_property
+    def answered_calls(self) -> list[AnsweredCall]:
+        """The function calls since the last message of the user that have their output, in the order of the calls."""
+        outputs = {item["call_id"]: item for item in self.since_question if item.get("type") == OUTPUT}
+        return [
+            AnsweredCall(item["call_id"], item["name"], readable_text(outputs[item["call_id"]]))
+            for item in self.since_question
+            if item.get("type") == CALL and item["call_id"] in outputs
+        ]
+
+    @functools.cached_property
     def offered_tools(self) -> frozenset[str]:
-        """The names of the tools that may be used: a function's own name, else the type, such as ``"file_search"``."""
+        """The names of the tools that may be used: a function's own name, else the type, such as ``"file_search"``.
+
+        A choice of one function says which tool comes first, not that no other may follow.
+        """
         if self.tool_choice == "none":
             return frozenset()
-        names = frozenset(str(tool.get("name", tool["type"])) for tool in self.tools)
-        return names & {str(self.tool_choice["type"])} if isinstance(self.tool_choice, dict) else names
+        names = frozenset(tool_name(tool) for tool in self.tools)
+        if not isinstance(self.tool_choice, dict) or self.tool_choice["type"] == "function":
+            return names
+        allowed = self.tool_choice.get("tools", [self.tool_choice])
+        return names & {tool_name(tool) for tool in allowed}
+
+    @property
+    def forced_function(self) -> str | None:
+        """The function that has to be called first, if the choice names one."""
+        is_function = isinstance(self.tool_choice, dict) and self.tool_choice["type"] == "function"
+        return str(self.tool_choice["name"]) if is_function else None
 
     @property
     def must_use_tool(self) -> bool:
         """Whether the model has to use a tool now: the choice forces one, and none was used since the question."""
-        forced = self.tool_choice == "required" or isinstance(self.tool_choice, dict)
-        return forced and not self.outputs_since_question
+        choice = self.tool_choice
+        mode = choice.get("mode", "required") if isinstance(choice, dict) else choice
+        return mode == "required" and not self.answered_calls
 
     @property
     def descriptions(self) -> list[str]:
-        """Descriptions of functions, and the one of the assistant, which travels in the metadata."""
-        texts = [tool.get("description") for tool in self.tools] + [self.metadata.get("description")]
-        return [text for text in texts if text]
+        """Descriptions of functions that may be called, and the one of the assistant, which is in the metadata."""
+        offered = self.offered_tools
+        texts = [tool.get("description") for tool in self.tools if tool_name(tool) in offered]
+        return [text for text in (*texts, self.metadata.get("description")) if text]
 
     @property
     def wants_json(self) -> bool:
         """Whether the answer must be JSON."""
         return self.text_format.get("type") != "text"
+
+
+def tool_name(tool: Mapping[str, Any]) -> str:
+    """Return the name under which a tool is offered: a function's own, else the type."""
+    if tool["type"] != "function":
+        return str(tool["type"])
+    return f"function {tool['name']}" if tool["name"] in _HOSTED else str(tool["name"])
 
 
 def _is_user_message(item: Item) -> bool:
@@ -184,6 +232,23 @@ class Otherwise:
     marks: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the earlier responses of a turn found, for the texts that come after the output of a function.
+
+    Attributes:
+        found: what was found in outputs, by name.
+        files: the files of the container after the last code, path to id.
+        plots: plots that no message has mentioned yet.
+        container_id: where the code ran; empty if none did.
+    """
+
+    found: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    plots: list[str] = dataclasses.field(default_factory=list)
+    container_id: str = ""
+
+
 @dataclass(frozen=True)
 class Turn:
     """What a model does, and where it comes from.
@@ -194,12 +259,14 @@ class Turn:
             for a real model.
         otherwise: what is said instead of the rest, if code does not print what a step expects.
         refusal: why the response is refused in that case; empty if ``otherwise`` is said.
+        carried: what the responses before this one found.
     """
 
     steps: Sequence[Step]
     marks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     otherwise: Otherwise | None = None
     refusal: str = ""
+    carried: Carried = dataclasses.field(default_factory=Carried)
 
 
 class TurnSource(Protocol):

@@ -86,7 +86,7 @@ exchanges:
           print("n=7")
         prints: 'n=(?P<n>\d+)'
       - say: |
-          {"n": {n} }
+          {"n": {n}, "all": [{n},{n}]}
 """
 
 
@@ -454,7 +454,7 @@ def test_json_takes_its_numbers_too(client):
         "As JSON.",
         text={"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}},
     )
-    assert json.loads(response.output_text) == {"n": 7}
+    assert json.loads(response.output_text) == {"n": 7, "all": [7, 7]}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -482,7 +482,9 @@ def test_with_strict_that_is_an_error(recordings, clock, options):
     client = make_client(api)
     good, bad = upload(client, "log.csv", b"loss\n3\n"), upload(client, "log.csv", b"loss\nx\n")
     conversation = client.conversations.create()
-    with pytest.raises(openai.BadRequestError, match="did not print what its `prints` expects") as refused:
+    with pytest.raises(
+        openai.BadRequestError, match="did not print what the recorded answer expects"
+    ) as refused:
         ask(client, "What is the lowest loss?", bad, conversation=conversation.id, **options)
     assert refused.value.code == "workshop_strict"
     assert "What is the lowest loss?" in str(refused.value)

@@ -6,9 +6,9 @@ import openai
 import pytest
 
 from helpers.local_api import LocalAPI
-from helpers.local_api.matching import TieError, best, find_ties, remaining_steps
+from helpers.local_api.matching import TieError, best, find_ties, next_steps, split_steps
 from helpers.local_api.recordings import Exchange, RecordedWith, Source
-from helpers.local_api.turns import Call, Calls, Run, Say, Search, Turn, TurnRequest
+from helpers.local_api.turns import Call, Calls, Run, Say, Search, Think, Turn, TurnRequest
 from tests.local_api.conftest import MODEL, RECORDINGS, make_client
 
 FUNCTION = {
@@ -144,18 +144,123 @@ def test_ties_that_the_file_alone_shows():
     assert ties(files, code, exchange("c", tools=["file_search", "code_interpreter"])) == []
 
 
+def called(*names, answered=True):
+    """The items of calls, and of their outputs."""
+    calls = [
+        {"type": "function_call", "call_id": f"call_{name}_{number}", "name": name, "arguments": "{}"}
+        for number, name in enumerate(names)
+    ]
+    outputs = [
+        {"type": "function_call_output", "call_id": call["call_id"], "output": f"from {call['name']}"}
+        for call in calls
+    ]
+    return [*calls, *outputs[::-1]] if answered else calls
+
+
 def test_it_goes_on_after_the_calls_that_have_their_outputs():
-    two = Calls([Call("a", {}), Call("b", {})])
-    one = Calls([Call("c", {})])
-    steps = (Search(["q"]), two, Run("x"), one, Say("done"))
-    whole = Exchange("q", steps, Path("a.yaml"), 1, Source("authored"))
-    assert remaining_steps(whole, 0) == [Search(["q"]), two]
-    assert remaining_steps(whole, 2) == [Run("x"), one]
-    assert remaining_steps(whole, 3) == [Say("done")]
-    outputs = [{"type": "function_call_output", "call_id": "1", "output": "x"}] * 2
-    earlier = [{"type": "function_call_output", "call_id": "0", "output": "x"}]
-    asked = TurnRequest(items=[*earlier, *request().items, *outputs], model=MODEL)
-    assert asked.outputs_since_question == 2
+    a, b, c = Call("a", {}), Call("b", {}), Call("c", {})
+    search, run, say = Search(["q"]), Run("x"), Say("done")
+    whole = Exchange(
+        "q", (search, Calls([a, b]), run, Calls([c]), say), Path("a.yaml"), 1, Source("authored")
+    )
+
+    def after(outputs, parallel=True):
+        return next_steps(split_steps(whole, outputs)[1], parallel=parallel)
+
+    assert after(0) == [search, Calls([a, b])]
+    assert after(2) == [run, Calls([c])]
+    assert after(3) == after(9) == [say]
+    # One at a time, the second of two parallel calls comes in the next response.
+    assert after(0, parallel=False) == [search, Calls([a])]
+    assert after(1, parallel=False) == after(1) == [Calls([b])]
+    assert split_steps(whole, 1)[0] == [search, Calls([a])]
+    assert split_steps(whole, 3)[0] == [search, Calls([a, b]), run, Calls([c])]
+
+
+def test_only_the_calls_since_the_last_question_count_and_only_with_their_output():
+    asked = TurnRequest(items=[*called("old"), *request().items, *called("a", "b")], model=MODEL)
+    assert [(each.name, each.output) for each in asked.answered_calls] == [("a", "from a"), ("b", "from b")]
+    late = [*called("old", answered=False), *request().items, called("old")[1]]
+    assert TurnRequest(items=late, model=MODEL).answered_calls == []
+    waiting = TurnRequest(items=[*request().items, *called("a", answered=False)], model=MODEL)
+    assert waiting.answered_calls == []
+
+
+def forced(name):
+    return {"type": "function", "name": name}
+
+
+def allowed(mode, *tools):
+    named = [forced(tool) if tool not in HOSTED else {"type": tool} for tool in tools]
+    return {"type": "allowed_tools", "mode": mode, "tools": named}
+
+
+@pytest.mark.parametrize(
+    ("choice", "offered", "must"),
+    [
+        ("auto", {"a", "b", "file_search"}, False),
+        ("none", set(), False),
+        ("required", {"a", "b", "file_search"}, True),
+        (forced("a"), {"a", "b", "file_search"}, True),
+        ({"type": "file_search"}, {"file_search"}, True),
+        (allowed("auto", "b", "file_search"), {"b", "file_search"}, False),
+        (allowed("required", "b"), {"b"}, True),
+    ],
+)
+def test_the_choice_says_which_tools_are_offered_and_whether_one_must_be_used(choice, offered, must):
+    asked = request(tools=["a", "b", "file_search"], tool_choice=choice)
+    assert asked.offered_tools == offered
+    assert asked.must_use_tool is must
+    after = TurnRequest(
+        items=[*asked.items, *called("a")], model=MODEL, tools=asked.tools, tool_choice=choice
+    )
+    assert after.must_use_tool is False
+
+
+def test_a_forced_function_plays_the_exchange_that_begins_with_it():
+    def calling(name, *more):
+        steps = (*more, Calls([Call(name, {})]), Say(name))
+        return Exchange(
+            "What is it?",
+            steps,
+            Path("a.yaml"),
+            1,
+            Source("authored"),
+            tools=frozenset(("a", "b", "file_search")),
+        )
+
+    tools = ["a", "b", "file_search"]
+    exchanges = [calling("a"), calling("b", Think("First b."))]
+    for name in "ab":
+        asked = request(tools=tools, tool_choice=forced(name))
+        assert best(exchanges, asked).steps[-1] == Say(name)
+    searching = [calling("a", Search(["q"]))]
+    assert best(searching, request(tools=tools)) is searching[0]
+    assert best(searching, request(tools=tools, tool_choice=forced("a"))) is None
+
+
+def test_a_function_that_was_called_need_not_be_offered_again():
+    exchanges = [exchange("called", tools=["a"])]
+    items = [*request().items, *called("a")]
+    assert answer(exchanges, TurnRequest(items=items, model=MODEL)) == "called"
+    assert answer(exchanges, TurnRequest(items=items[:1], model=MODEL)) is None
+
+
+def test_only_descriptions_of_functions_that_may_be_called_decide():
+    exchanges = [exchange("this", when={"description": "stable facts"})]
+    asked = {
+        "items": request().items,
+        "model": MODEL,
+        "tools": [FUNCTION, {**FUNCTION, "name": "other", "description": "x"}],
+    }
+    assert answer(exchanges, TurnRequest(**asked)) == "this"
+    assert answer(exchanges, TurnRequest(**asked, tool_choice=allowed("auto", "other"))) is None
+    assert answer(exchanges, TurnRequest(**asked, tool_choice="none")) is None
+
+
+def test_a_function_with_the_name_of_a_hosted_tool_is_not_taken_for_it():
+    asked = TurnRequest(items=request().items, model=MODEL, tools=[{**FUNCTION, "name": "file_search"}])
+    assert "file_search" not in asked.offered_tools
 
 
 # -- marks ----------------------------------------------------------------------------------------------------------

@@ -113,14 +113,70 @@ REFUSED = [
     ({"include": ["colours"]}, "include[0]", "invalid_value", "'colours'"),
     ({"include": ["message.output_text.logprobs"]}, "include", "unsupported_parameter", "logprobs"),
     ({"text": {"verbosity": "high"}}, "text.verbosity", "unsupported_parameter", "one length"),
-    ({"text": {"format": {"type": "json_object"}}}, "text.format", "unsupported_parameter", "json_schema"),
+    ({"text": {"format": {"type": "json_object"}}}, "input", None, "must contain the word 'json'"),
+    ({"text": {"format": {"type": "json_object", "a": 1}}}, "text.format.a", "unknown_parameter", "'text"),
     ({"text": {"format": {"type": "json_schema"}}}, "text.format.name", "missing_required_parameter", "Miss"),
     ({"tools": "count"}, "tools", "invalid_type", "array of objects"),
     ({"tools": [{"name": "count"}]}, "tools[0].type", "missing_required_parameter", "Missing"),
     ({"tools": [{"type": "hammer"}]}, "tools[0].type", "invalid_value", "'hammer'"),
-    ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function", "unknown_parameter", "function"),
+    (
+        {"tools": [{"type": "function", "function": FUNCTION}]},
+        "tools[0].name",
+        "missing_required_parameter",
+        "Missing required parameter: 'tools[0].name'.",
+    ),
+    ({"tools": [{**FUNCTION, "colour": 1}]}, "tools[0].colour", "unknown_parameter", "'tools[0].colour'"),
+    ({"tools": [FUNCTION, FUNCTION]}, "tools[1].name", "invalid_value", "another function named 'count'"),
+    ({"tools": [FUNCTION] * 129}, "tools", "array_above_max_length", "maximum length 128"),
+    ({"tools": [{**FUNCTION, "defer_loading": True}]}, "tools[0].defer_loading", "unsupported_parameter", ""),
+    (
+        {"tools": [{**FUNCTION, "allowed_callers": ["programmatic"]}]},
+        None,
+        "unsupported_parameter",
+        "callers",
+    ),
+    ({"tools": [{**FUNCTION, "output_schema": {}}]}, None, "unsupported_parameter", "output_schema"),
+    ({"tools": [{**FUNCTION, "async": True}]}, "tools[0].async", "unsupported_parameter", "async"),
     ({"tools": [{**FUNCTION, "name": "a b"}]}, "tools[0].name", "invalid_value", "letters"),
     ({"tool_choice": "maybe"}, "tool_choice", "invalid_value", "'maybe'"),
+    ({"tool_choice": 4}, "tool_choice", "invalid_type", "one of an object or one of"),
+    ({"tool_choice": {}}, "tool_choice.type", "missing_required_parameter", "Missing"),
+    ({"tool_choice": {"type": "hammer"}}, "tool_choice.type", "invalid_value", "'hammer'"),
+    ({"tool_choice": {"type": "function"}}, "tool_choice.name", "missing_required_parameter", "Missing"),
+    ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", None, "Tool choice 'f' not found in"),
+    (
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "sum"}},
+        "tool_choice",
+        None,
+        "Tool choice 'sum' not found in 'tools' parameter.",
+    ),
+    (
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "tools": [{"type": "function"}]}},
+        "tool_choice.mode",
+        "missing_required_parameter",
+        "Missing",
+    ),
+    (
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
+        "tool_choice.tools",
+        "empty_array",
+        "minimum length 1",
+    ),
+    (
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": ["count"]}},
+        "tool_choice.tools[0]",
+        "invalid_type",
+        "expected an object, but got a string",
+    ),
+    (
+        {
+            "tools": [FUNCTION],
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "file_search"}]},
+        },
+        "tool_choice",
+        None,
+        "Tool choice 'file_search' not found in 'tools' parameter.",
+    ),
     ({"service_tier": "flex"}, "service_tier", "unsupported_parameter", "one speed"),
     ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_parameter", "2026-11-30"),
     ({"moderation": {"model": "x"}}, "moderation", "unsupported_parameter", "does not have it"),
@@ -150,11 +206,18 @@ def test_a_wrong_request_is_refused_with_400(raw, extra, param, code, words):
 
 NOT_BUILT = [
     {"tools": [{"type": "web_search"}]},
-    {"tools": [FUNCTION], "tool_choice": "required"},
-    {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "count"}},
+    {"tools": [FUNCTION], "tool_choice": {"type": "mcp"}},
     {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://a.b/c.png"}]}]},
-    {"input": [{"type": "function_call_output", "call_id": "call_1", "output": "4"}]},
-    {"input": "Call it.", "tools": [{**FUNCTION, "name": "duckduckgo_search"}]},
+    {"input": [{"type": "custom_tool_call_output", "call_id": "call_1", "output": "4"}]},
+    {
+        "input": [
+            {
+                "type": "function_call_output",
+                "call_id": "call_1",
+                "output": [{"type": "input_image", "image_url": "https://a.b/c.png"}],
+            }
+        ]
+    },
 ]
 
 
