@@ -942,7 +942,9 @@ def record(project: Project, options: argparse.Namespace) -> int:
     """Run notebooks live, write down what the model answers, and take it over into the recordings."""
     wanted = [find_notebook(project, number) for number in options.notebooks] or all_notebooks(project)
     # Absolute, because a notebook runs in a folder of its own.
-    recordings = Path(os.environ.get("WORKSHOP_RECORDINGS") or project.root / "data" / "recordings").absolute()
+    recordings = Path(
+        os.environ.get("WORKSHOP_RECORDINGS") or project.root / "data" / "recordings"
+    ).absolute()
     captured = recordings / "captured"
     environment = learner_environment(project.root)
     status = 0

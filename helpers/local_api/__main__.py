@@ -15,7 +15,7 @@ from pathlib import Path
 from helpers.local_api import RECORDINGS
 from helpers.local_api.adopting import AdoptError, adopt
 from helpers.local_api.matching import find_ties
-from helpers.local_api.recordings import Library, recording_files
+from helpers.local_api.recordings import Library, recording_files, shown_path
 
 _SHOWN = 70
 
@@ -64,7 +64,7 @@ def take_over(captures: Sequence[Path], folder: Path, replace: bool, lines: int)
     diff = list(done.diff())
     print("\n".join(diff[:lines]))
     if len(diff) > lines:
-        print(f"… and {len(diff) - lines} more lines (git diff {folder})")
+        print(f"… and {len(diff) - lines} more lines (git diff {shown_path(folder)})")
     return 0
 
 

@@ -20,8 +20,8 @@ from typing import Final
 
 from helpers.local_api.captures import key, write_whole
 from helpers.local_api.matching import find_ties
-from helpers.local_api.recording_text import DASH, content_of, exchange_text, file_text
-from helpers.local_api.recordings import Exchange, read_file, read_head, recording_files
+from helpers.local_api.recording_text import content_of, exchange_text, file_text
+from helpers.local_api.recordings import Exchange, read_file, read_head, recording_files, shown_path
 from helpers.local_api.turns import Run
 
 SUFFIX: Final = ".captured.yaml"
@@ -60,11 +60,12 @@ class Adoption:
     def diff(self) -> Iterator[str]:
         """Yield the lines of a unified diff of all changed files."""
         for path, (before, after) in sorted(self.files.items()):
+            name = shown_path(path)
             yield from difflib.unified_diff(
                 (before or "").splitlines(),
                 (after or "").splitlines(),
-                "/dev/null" if before is None else str(path),
-                "/dev/null" if after is None else str(path),
+                "/dev/null" if before is None else str(name),
+                "/dev/null" if after is None else str(name),
                 n=1,
                 lineterm="",
             )
@@ -86,8 +87,10 @@ def adopt(captures: Sequence[Path], folder: Path, *, replace: bool = False) -> A
     adoption = Adoption()
     for capture in captures:
         target = folder / f"{capture.stem.removesuffix('.captured')}{SUFFIX}"
-        for exchange in _read(capture, capture.read_text(encoding="utf-8-sig")):
-            _take_over(exchange, target, texts, replace, adoption)
+        text = capture.read_text(encoding="utf-8-sig")
+        for exchange in _read(capture, text):
+            if _take_over(exchange, texts, replace, adoption):
+                texts[target] = with_exchange(target, texts.get(target), exchange, like=text)
     problems = _problems(texts)
     if problems:
         raise AdoptError(f"Nothing was changed, because the recordings would be wrong: {problems[0]}")
@@ -105,35 +108,33 @@ def adopt(captures: Sequence[Path], folder: Path, *, replace: bool = False) -> A
     return adoption
 
 
-def _take_over(
-    exchange: Exchange, target: Path, texts: dict[Path, str], replace: bool, adoption: Adoption
-) -> None:
-    """Put one exchange into the texts, and note what became of it."""
+def _take_over(exchange: Exchange, texts: dict[Path, str], replace: bool, adoption: Adoption) -> bool:
+    """Make room for one exchange in the texts; return whether it belongs there, and note what becomes of it."""
     why = _why_not_playable(exchange)
     if why:
         adoption.left_out.append((exchange.ask, why))
-        return
+        return False
     recorded = [(path, each) for path, text in texts.items() for each in _read(path, text)]
     same = [(path, each) for path, each in recorded if key(each) == key(exchange)]
     if any(content_of(each) == content_of(exchange) for _, each in same):
         adoption.unchanged.append(exchange.ask)
-        return
+        return False
     if same and not replace:
         adoption.kept.append((exchange.ask, f"{same[0][0].name}:{same[0][1].line}"))
-        return
+        return False
     others = [each for _, each in recorded if key(each) != key(exchange)]
     ties = sorted({*find_ties([*others, exchange])} - {*find_ties(others)})
     if ties:
         adoption.left_out.append((exchange.ask, ties[0].message.rstrip(".")))
-        return
+        return False
     for path, old in same:
         cut = without(path, texts[path], old)
         if cut is None:
             del texts[path]
         else:
             texts[path] = cut
-    texts[target] = with_exchange(target, texts.get(target), exchange)
     (adoption.replaced if same else adoption.added).append(exchange.ask)
+    return True
 
 
 @functools.lru_cache(maxsize=64)
@@ -207,22 +208,22 @@ def without(path: Path, text: str, exchange: Exchange) -> str | None:
     return cut
 
 
-def with_exchange(path: Path, text: str | None, exchange: Exchange) -> str:
+def with_exchange(path: Path, text: str | None, exchange: Exchange, *, like: str) -> str:
     """Return the text of a file with one more exchange at the end of its list.
 
     Args:
         path: the file, for messages.
         text: what is in it; ``None`` if there is no such file yet.
         exchange: what to add.
+        like: a file whose head a new one gets.
     """
     if text is None:
-        return file_text(exchange.source, exchange.recorded_with, [exchange], _HEAD)
-    content = text.encode()
+        return file_text(*read_head(path, like.encode()), [exchange], _HEAD)
     exchanges = _read(path, text)
-    source, recorded_with = read_head(path, content)
+    source, recorded_with = read_head(path, text.encode())
     lines = text.split("\n")
     start = _dash_line(lines, exchanges[-1].line - 1)
-    dash = lines[start][: len(lines[start]) - len(lines[start].lstrip())] if exchanges else DASH
+    dash = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
     end = _end_of_list(lines, start)
     while not lines[end - 1].strip():
         end -= 1

@@ -18,22 +18,25 @@ from typing import Any, Final
 from helpers.local_api.captured_turns import CapturedTurn
 from helpers.local_api.matching import TieError, best, holds, tie
 from helpers.local_api.proposals import propose
+from helpers.local_api.recording_text import content_of
 from helpers.local_api.recordings import Exchange, RecordedWith, Source, folded_text, normalised
 from helpers.local_api.turns import TurnRequest
 
 SAME: Final = "another answer to the same request came later"
 ALIKE: Final = "nothing that a recording can say tells it from a later one with the same question"
+OTHER_TOOLS: Final = "not all of its tools were offered until its end"
 _SHORTEST_SENTENCE: Final = 8
 
 Miss = Callable[[str, str], None]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Candidate:
-    """A turn and the exchange that it is to become."""
+    """A turn and the exchange that it is to become, and all requests that this exchange has to answer."""
 
     turn: CapturedTurn
     exchange: Exchange
+    requests: list[TurnRequest]
 
     def with_fact(self, kind: str, value: Any) -> Exchange:
         """Return the exchange with one more condition (or, for ``tools``, with all that were offered)."""
@@ -58,7 +61,7 @@ class _Candidate:
         return [
             (kind, value)
             for kind, value in found
-            if all(holds(self.with_fact(kind, value), each) for each in self.turn.requests)
+            if all(holds(self.with_fact(kind, value), each) for each in self.requests)
         ]
 
 
@@ -72,7 +75,16 @@ def tell_apart(turns: Sequence[CapturedTurn], library: Sequence[Exchange], on_mi
     """
     by_question: dict[str, list[_Candidate]] = defaultdict(list)
     for turn in _latest(turns):
-        by_question[normalised(turn.ask)].append(_Candidate(turn, _first_exchange(turn, library)))
+        exchange = _first_exchange(turn, library)
+        if not all(holds(exchange, request) for request in turn.requests):
+            on_miss(turn.ask, OTHER_TOOLS)
+            continue
+        group = by_question[normalised(turn.ask)]
+        same = [each for each in group if content_of(each.exchange) == content_of(exchange)]
+        for candidate in same:
+            candidate.requests += turn.requests
+        if not same:
+            group.append(_Candidate(turn, exchange, list(turn.requests)))
     kept = [candidate for group in by_question.values() for candidate in _settled(group, on_miss)]
     order = {id(turn): place for place, turn in enumerate(turns)}
     kept.sort(key=lambda candidate: order[id(candidate.turn)])
@@ -96,7 +108,7 @@ def _situation(turn: CapturedTurn) -> Any:
         normalised(turn.ask),
         tuple(normalised(text) for text in turn.earlier),
         request.offered_tools,
-        request.must_use_tool,
+        (request.must_use_tool, request.forced_function),
         folded_text(request.instructions or ""),
         request.model,
         tuple(folded_text(text) for text in request.descriptions),
@@ -112,7 +124,7 @@ def _first_exchange(turn: CapturedTurn, library: Sequence[Exchange]) -> Exchange
         known = None
     exchange = Exchange(
         ask=turn.ask.rstrip("\r\n"),
-        steps=tuple(propose(turn.steps, turn.printed)),
+        steps=tuple(propose(turn.steps, turn.outputs)),
         file=Path("captured"),
         line=1,
         source=Source("captured", turn.model, turn.date),
@@ -147,7 +159,7 @@ def _trouble(group: Sequence[_Candidate]) -> tuple[_Candidate, _Candidate] | Non
     """Return a candidate that does not answer one of its own requests, and the one that is in its way."""
     exchanges = [candidate.exchange for candidate in group]
     for candidate in group:
-        for request in candidate.turn.requests:
+        for request in candidate.requests:
             rivals = [each for each in group if each is not candidate and holds(each.exchange, request)]
             for rival in rivals:
                 try:
@@ -166,10 +178,10 @@ def _told_apart(candidate: _Candidate, rival: _Candidate, group: Sequence[_Candi
     """Add one condition to one of the two; return whether there was one to add."""
     for one, other in ((rival, candidate), (candidate, rival)):
         # A condition that is not true of the other's request keeps this one away from it.
-        others = [each for member in group if member is not one for each in member.turn.requests]
+        others = [each for member in group if member is not one for each in member.requests]
         for kind, value in one.facts(others):
             changed = one.with_fact(kind, value)
-            if not any(holds(changed, request) for request in other.turn.requests):
+            if not any(holds(changed, request) for request in other.requests):
                 one.exchange = changed
                 return True
     # What is left: the candidate's situation holds the rival's, so it must say more to win.

@@ -18,10 +18,21 @@ from typing import Any, Final
 
 from helpers.local_api.citing import citations, with_annotations
 from helpers.local_api.items import Item, user_message
-from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search, Step, Think, TurnRequest
+from helpers.local_api.turns import (
+    CALL,
+    OUTPUT,
+    Call,
+    Calls,
+    Refuse,
+    Run,
+    Say,
+    Search,
+    Step,
+    Think,
+    TurnRequest,
+)
 
 TERMINAL: Final = ("completed", "failed", "incomplete", "cancelled")
-_KEPT: Final = ("type", "id", "call_id", "name", "output")
 _NO_STEP: Final = "it used {kind}, for which recordings have no step"
 _BRACKETS: Final = (
     "its text holds [{name}], which a recording would take for a citation: write this one by hand"
@@ -44,8 +55,8 @@ class CapturedTurn:
         model: the model, as the API named it.
         date: the day of its first response, in UTC.
         steps: in order.
-        printed: what the code of a step printed, by the place of the step.
-        returned: what the functions of a step gave back, by the place of the step.
+        outputs: what the code of a step printed, and what a function gave back: by the place of the step, and the
+            place of the call among those of its step.
         waiting: the ids of the calls whose outputs are still to come.
     """
 
@@ -53,8 +64,7 @@ class CapturedTurn:
     model: str
     date: str
     steps: list[Step] = field(default_factory=list)
-    printed: dict[int, str] = field(default_factory=dict)
-    returned: dict[int, list[str]] = field(default_factory=dict)
+    outputs: dict[tuple[int, int], str] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
 
     @property
@@ -69,8 +79,8 @@ class CapturedTurn:
 
     @property
     def offered(self) -> frozenset[str]:
-        """The tools that were offered in all of its requests."""
-        return frozenset.intersection(*(request.offered_tools for request in self.requests))
+        """The tools that were offered when the question was asked."""
+        return self.requests[0].offered_tools
 
     @property
     def used(self) -> frozenset[str]:
@@ -182,14 +192,16 @@ class Conversations:
             context = self._asked[previous].items if previous in self._asked else None
         own = plain_items(request.get("input") or [])
         text = request.get("text")
+        form = text.get("format") if isinstance(text, Mapping) else None
         read = TurnRequest(
             items=[*(context or []), *own],
             model=str(request.get("model")),
             instructions=request.get("instructions") or None,
-            tools=[tool for tool in request.get("tools") or [] if isinstance(tool, dict) and "type" in tool],
-            tool_choice=request.get("tool_choice") or "auto",
+            tools=_tools(request.get("tools")),
+            tool_choice=_tool_choice(request.get("tool_choice")),
             metadata=request.get("metadata") or {},
-            text_format=(text or {}).get("format") or {"type": "text"},
+            text_format=form or {"type": "text"},
+            parallel_tool_calls=request.get("parallel_tool_calls") is not False,
         )
         conversation_id = conversation if isinstance(conversation, str) else None
         return _Asked(read, own, conversation_id, context_is_known=context is not None)
@@ -226,7 +238,7 @@ class Conversations:
         turn = self._turn_for(request, body, source)
         output = [item for item in body.get("output") or [] if isinstance(item, dict)]
         steps, printed, waiting = steps_of(output)
-        turn.printed |= {len(turn.steps) + place: text for place, text in printed.items()}
+        turn.outputs |= {(len(turn.steps) + place, 0): text for place, text in printed.items()}
         turn.steps += steps
         turn.waiting = waiting
         if waiting:
@@ -239,11 +251,7 @@ class Conversations:
     def _turn_for(self, request: TurnRequest, body: Mapping[str, Any], source: str) -> CapturedTurn:
         """Return the turn that a response goes on with, or a new one."""
         since = _since_question(request)
-        outputs = {
-            item["call_id"]: _output_text(item.get("output"))
-            for item in since
-            if item.get("type") == "function_call_output" and isinstance(item.get("call_id"), str)
-        }
+        outputs = {item["call_id"]: item["output"] for item in since if item["type"] == OUTPUT}
         if not outputs:
             if any(_holds_more_than_text(item) for item in since[:1]):
                 raise Unrecordable("its question holds more than text")
@@ -262,14 +270,33 @@ class Conversations:
             before,
             requests=[*before.requests, request],
             steps=list(before.steps),
-            printed=dict(before.printed),
-            returned=before.returned
-            | {len(before.steps) - 1: [outputs[call_id] for call_id in before.waiting]},
+            outputs=before.outputs
+            | {
+                (len(before.steps) - 1, place): outputs[call_id]
+                for place, call_id in enumerate(before.waiting)
+            },
             waiting=(),
         )
 
     def _miss(self, request: TurnRequest, why: str) -> None:
         self._on_miss(request.question or "(no question)", why)
+
+
+def _tools(tools: Any) -> list[dict[str, Any]]:
+    """Return the tools of a request, those of chat completions in the form that they have here."""
+    found = [tool for tool in tools or [] if isinstance(tool, dict) and "type" in tool]
+    nested = [tool["function"] if isinstance(tool.get("function"), dict) else {} for tool in found]
+    flat = [{**inner, **tool} for inner, tool in zip(nested, found, strict=True)]
+    return [tool for tool in flat if tool["type"] != "function" or isinstance(tool.get("name"), str)]
+
+
+def _tool_choice(choice: Any) -> Any:
+    """Return the choice as it is, if matching can read it, else ``"auto"``."""
+    if not isinstance(choice, dict):
+        return choice or "auto"
+    if choice.get("type") == "allowed_tools":
+        return {**choice, "tools": _tools(choice.get("tools"))}
+    return choice if _tools([choice]) else "auto"
 
 
 def _since_question(request: TurnRequest) -> list[Item]:
@@ -315,8 +342,14 @@ def plain_items(value: Any) -> list[Item]:
             items.append(
                 {"type": "message", "role": item["role"], "id": item.get("id"), "content": _texts(kept)}
             )
+        elif item.get("type") == CALL:
+            names = {name: str(item.get(name, "")) for name in ("call_id", "name", "arguments")}
+            items.append({"type": CALL, "id": item.get("id"), **names})
+        elif item.get("type") == OUTPUT:
+            text = _output_text(item.get("output"))
+            items.append({"type": OUTPUT, "call_id": str(item.get("call_id", "")), "output": text})
         else:
-            items.append({name: item[name] for name in _KEPT if name in item})
+            items.append({"type": str(item.get("type")), "id": item.get("id")})
     return items
 
 

@@ -114,7 +114,7 @@ class Captures:
         with self._lock:
             # Before anything is made of it: a pattern for an output would repeat words of it.
             turn.steps = [_redacted_step(step, self._redact) for step in turn.steps]
-            turn.printed = {place: self._redact(text) for place, text in turn.printed.items()}
+            turn.outputs = {place: self._redact(text) for place, text in turn.outputs.items()}
             self._turns.append(turn)
             self._left_out = []
             library, _ = self._library.load()
@@ -192,7 +192,9 @@ def _redacted_step(step: Step, redact: Redact) -> Step:
     if isinstance(step, Run):
         return Run(redact(step.code), step.prints)
     if isinstance(step, Calls):
-        return Calls([Call(call.name, _redacted_value(call.arguments, redact)) for call in step.calls])
+        return Calls(
+            [Call(call.name, _redacted_value(call.arguments, redact), call.prints) for call in step.calls]
+        )
     if isinstance(step, Say | Refuse | Think):
         return type(step)(redact(step.text))
     return step

@@ -1,7 +1,7 @@
-"""Proposals: which numbers of a captured text come from what code printed, and the ``prints`` that takes them there.
+"""Proposals: which numbers of a captured text come from code or functions, and the ``prints`` that takes them there.
 
-A number that stands in a text and in the output of code before it becomes a place such as ``{loss}``, and the code gets
-a pattern that finds it by the words around it. Each pattern is tried on the output that it was made from, and is given
+A number that stands in a text and in an output before it becomes a place such as ``{loss}``, and the code or the call
+gets a pattern that finds it by the words around it. Each pattern is tried on the output that it was made from, and is given
 up if it does not give the same text again. A proposal is a guess: a person can change it. Not here: playing it
 (``code_interpreter_tool.py``).
 """
@@ -17,7 +17,8 @@ from typing import Final
 
 from helpers.local_api.citing import CODE, PLACEHOLDER
 from helpers.local_api.code_interpreter_tool import filled
-from helpers.local_api.turns import Run, Say, Step
+from helpers.local_api.recordings import texts_with_places
+from helpers.local_api.turns import Calls, Run, Say, Step
 
 _NUMBER: Final = re.compile(r"(?<![\w.,])-?\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?(?![\w])")
 _ANY_NUMBER: Final = r"-?[\d.,]*\d"
@@ -35,56 +36,69 @@ _NEAR: Final = 40
 _LONGEST_ANCHOR: Final = 30
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A number in the output of one step's code."""
+Source = tuple[int, int]
+"""Where an output comes from: the place of the step, and of the call among those of its step."""
 
-    step: int
+
+@dataclass(frozen=True, order=True)
+class _Place:
+    """A number in an output."""
+
+    source: Source
     start: int
     end: int
 
 
-def propose(steps: Sequence[Step], printed: Mapping[int, str]) -> list[Step]:
+def propose(steps: Sequence[Step], outputs: Mapping[Source, str]) -> list[Step]:
     """Return the steps with ``prints`` patterns, and with places in the texts that repeat a number.
 
     Args:
         steps: as they were captured.
-        printed: what the code of a step printed, by the place of the step.
+        outputs: what code printed and functions gave back.
 
     Example:
-        >>> steps = propose([Run("…"), Say("It is lowest, 3.28, at step 840.")], {0: "best_step=840 best_loss=3.28"})
+        >>> printed = "best_step=840 best_loss=3.28"
+        >>> steps = propose([Run("…"), Say("It is lowest, 3.28, at step 840.")], {(0, 0): printed})
         >>> steps[1].text
         'It is lowest, {best_loss}, at step {best_step}.'
     """
-    if any(isinstance(step, Say) and _has_places(step.text) for step in steps):
+    if any(_has_places(step) for step in steps):
         # With a pattern, its own braces would be taken for places.
         return list(steps)
     found: dict[tuple[int, int], _Place] = {}
     for number, step in enumerate(steps):
         if isinstance(step, Say):
+            earlier = {source: text for source, text in outputs.items() if source[0] < number}
             for token in _numbers(step.text):
-                place = _place(step.text, token, printed, number)
+                place = _place(step.text, token, earlier)
                 if place is not None:
                     found[number, token.start()] = place
-    names = _named(sorted(set(found.values()), key=lambda each: (each.step, each.start)), printed)
-    patterns, names = _patterns(names, printed)
+    patterns, names = _patterns(_named(sorted(set(found.values())), outputs), outputs)
+    values = {name: outputs[place.source][place.start : place.end] for place, name in names.items()}
     proposed = list(steps)
-    for number, pattern in patterns.items():
-        step = proposed[number]
-        assert isinstance(step, Run)
-        proposed[number] = dataclasses.replace(step, prints=pattern)
-    values = {name: printed[place.step][place.start : place.end] for place, name in names.items()}
     used: set[str] = set()
     for number, step in enumerate(steps):
         if isinstance(step, Say):
             text, in_it = _with_places(step, number, found, names, values)
             proposed[number] = Say(text)
             used |= in_it
+    for source, pattern in patterns.items():
+        if used & {name for place, name in names.items() if place.source == source}:
+            proposed[source[0]] = _with_pattern(proposed[source[0]], source[1], pattern)
     return proposed if used else list(steps)
 
 
-def _has_places(text: str) -> bool:
-    return PLACEHOLDER.search(CODE.sub("", text)) is not None
+def _with_pattern(step: Step, place: int, pattern: str) -> Step:
+    if isinstance(step, Run):
+        return dataclasses.replace(step, prints=pattern)
+    assert isinstance(step, Calls)
+    calls = list(step.calls)
+    calls[place] = dataclasses.replace(calls[place], prints=pattern)
+    return Calls(calls)
+
+
+def _has_places(step: Step) -> bool:
+    return any(PLACEHOLDER.search(CODE.sub("", text)) for text in texts_with_places(step))
 
 
 def _numbers(text: str) -> Iterator[re.Match[str]]:
@@ -98,23 +112,20 @@ def _numbers(text: str) -> Iterator[re.Match[str]]:
 # -- where a number comes from --------------------------------------------------------------------------------------
 
 
-def _place(text: str, token: re.Match[str], printed: Mapping[int, str], before: int) -> _Place | None:
+def _place(text: str, token: re.Match[str], outputs: Mapping[Source, str]) -> _Place | None:
     """Return the number in an output that a number in a text repeats; the latest one with a word in common, if any."""
     near = _words(text[max(0, token.start() - _NEAR) : token.end() + _NEAR])
     places = [
-        (_Place(step, found.start(), found.end()), bool(near & _words(_line(printed[step], found.start()))))
-        for step in printed
-        if step < before
-        for found in _NUMBER.finditer(printed[step])
+        (_Place(source, found.start(), found.end()), bool(near & _words(_line(output, found.start()))))
+        for source, output in outputs.items()
+        for found in _NUMBER.finditer(output)
         if found.group() == token.group()
     ]
     known = [place for place, shares_word in places if shares_word]
-    if known:
-        return max(known, key=lambda place: (place.step, place.start))
     # Small numbers meet by chance.
-    if not places or (token.group().isdecimal() and int(token.group()) < _SMALL):
-        return None
-    return max((place for place, _ in places), key=lambda place: (place.step, place.start))
+    if not known and not (token.group().isdecimal() and int(token.group()) < _SMALL):
+        known = [place for place, _ in places]
+    return max(known, default=None)
 
 
 def _line(text: str, position: int) -> str:
@@ -128,11 +139,11 @@ def _words(text: str) -> set[str]:
     return {part.rstrip("s") for part in parts if len(part) > 2}
 
 
-def _named(places: Sequence[_Place], printed: Mapping[int, str]) -> dict[_Place, str]:
+def _named(places: Sequence[_Place], outputs: Mapping[Source, str]) -> dict[_Place, str]:
     """Return a name for each place: the word before the number on its line, else the one behind it."""
     names: dict[_Place, str] = {}
     for place in places:
-        output = printed[place.step]
+        output = outputs[place.source]
         line_start = output.rfind("\n", 0, place.start) + 1
         before = _WORD.findall(output[line_start : place.start])
         behind = _WORD.findall(_line(output[place.end :], 0)[:_NEAR])
@@ -149,26 +160,25 @@ def _named(places: Sequence[_Place], printed: Mapping[int, str]) -> dict[_Place,
 
 
 def _patterns(
-    names: Mapping[_Place, str], printed: Mapping[int, str]
-) -> tuple[dict[int, str], dict[_Place, str]]:
-    """Return a pattern for each step, and the places that they find again."""
-    patterns: dict[int, str] = {}
+    names: Mapping[_Place, str], outputs: Mapping[Source, str]
+) -> tuple[dict[Source, str], dict[_Place, str]]:
+    """Return a pattern for each output, and the places that they find again."""
+    patterns: dict[Source, str] = {}
     kept: dict[_Place, str] = {}
-    for step in dict.fromkeys(place.step for place in names):
+    for source in dict.fromkeys(place.source for place in names):
+        output, pattern = outputs[source], ""
         chosen: list[_Place] = []
-        pattern = ""
-        places = [place for place in names if place.step == step][:_MOST_PLACES]
+        places = [place for place in names if place.source == source][:_MOST_PLACES]
         for place, following in itertools.zip_longest(places, places[1:]):
-            line_end = printed[step].find("\n", place.end) % (len(printed[step]) + 1)
-            is_last = following is None or following.start > line_end
+            is_last = following is None or "\n" in output[place.end : following.start]
             since = chosen[-1].end if chosen else 0
-            for piece in _pieces(printed[step], since, place, names[place], is_last):
-                if _finds(f"{pattern}{piece}", [*chosen, place], names, printed[step]):
+            for piece in _pieces(output, since, place, names[place], is_last):
+                if _finds(f"{pattern}{piece}", [*chosen, place], names, output):
                     pattern += piece
                     chosen.append(place)
                     break
         if chosen:
-            patterns[step] = pattern
+            patterns[source] = pattern
             kept |= {place: names[place] for place in chosen}
     return patterns, kept
 

@@ -26,7 +26,7 @@ _NOT_IN_BLOCK: Final = re.compile(
     "[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 # What needs no quotes: it begins with a letter and holds nothing that YAML reads as more than text.
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ .+/-]+[A-Za-z0-9_]+)*(?: ?\?)?")
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:[ .+/-]+[A-Za-z0-9_]+)*[.?]?")
 _NOT_TEXT: Final = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null|nan|inf)")
 
 
@@ -128,7 +128,11 @@ def _step_lines(step: Step) -> list[str]:
 
 def _calls_lines(calls: Sequence[Call]) -> list[str]:
     each = [
-        [f"call: {inline(call.name)}", *([f"with: {flow(call.arguments)}"] if call.arguments else [])]
+        [
+            f"call: {inline(call.name)}",
+            *([f"with: {flow(call.arguments)}"] if call.arguments else []),
+            *([f"prints: {_single_quoted(call.prints)}"] if call.prints is not None else []),
+        ]
         for call in calls
     ]
     if len(each) == 1:

@@ -293,7 +293,7 @@ def _read_steps(reader: Reader, node: Node) -> list[Step]:
         step = _read_step(reader, each)
         if step is None:
             continue
-        for text in _texts_with_places(step):
+        for text in texts_with_places(step):
             _check_placeholders(reader, each, text, names, steps)
         for name in _unquoted_places(step, names):
             reader.problem(
@@ -412,7 +412,7 @@ def names_found(steps: Iterable[Step]) -> set[str]:
     return {name for step in steps for pattern in _patterns(step) for name in re.compile(pattern).groupindex}
 
 
-def _texts_with_places(step: Step) -> list[str]:
+def texts_with_places(step: Step) -> list[str]:
     """Return the texts of a step in which something can be filled in."""
     if isinstance(step, Say):
         return [step.text]
@@ -487,10 +487,10 @@ class Library:
                 stamp = (stat.st_mtime_ns, stat.st_size)
                 known = self._files.get(path)
                 if known is None or known[0] != stamp:
-                    known = (stamp, *read_file(_shown_path(path), path.read_bytes()))
+                    known = (stamp, *read_file(shown_path(path), path.read_bytes()))
                 yield path, known
             except OSError as error:
-                problem = Problem(_shown_path(path), 1, f"the file cannot be read ({error.strerror}).")
+                problem = Problem(shown_path(path), 1, f"the file cannot be read ({error.strerror}).")
                 yield path, ((0, 0), [], [problem])
 
 
@@ -501,7 +501,7 @@ def recording_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if path.is_file())
 
 
-def _shown_path(path: Path) -> Path:
+def shown_path(path: Path) -> Path:
     """Return the path as a person would type it: from where they are, if it is below."""
     try:
         return path.resolve().relative_to(Path(os.getcwd()).resolve())
