@@ -32,11 +32,28 @@ Miss = Callable[[str, str], None]
 
 @dataclasses.dataclass(eq=False)
 class _Candidate:
-    """A turn and the exchange that it is to become, and all requests that this exchange has to answer."""
+    """A turn and the exchange that it is to become."""
 
     turn: CapturedTurn
     exchange: Exchange
-    requests: list[TurnRequest]
+
+    @property
+    def requests(self) -> list[TurnRequest]:
+        """What the exchange has to answer."""
+        return self.turn.requests
+
+    def says_the_same(self, other: _Candidate) -> bool:
+        """Return whether an answer of the one is also right for the other."""
+        mine, others = self.exchange, other.exchange
+        return (mine.steps, mine.recorded_with, mine.source) == (
+            others.steps,
+            others.recorded_with,
+            others.source,
+        )
+
+    def is_same(self, other: _Candidate) -> bool:
+        """Return whether the two are one exchange."""
+        return content_of(self.exchange) == content_of(other.exchange)
 
     def with_fact(self, kind: str, value: Any) -> Exchange:
         """Return the exchange with one more condition (or, for ``tools``, with all that were offered)."""
@@ -79,12 +96,7 @@ def tell_apart(turns: Sequence[CapturedTurn], library: Sequence[Exchange], on_mi
         if not all(holds(exchange, request) for request in turn.requests):
             on_miss(turn.ask, OTHER_TOOLS)
             continue
-        group = by_question[normalised(turn.ask)]
-        same = [each for each in group if content_of(each.exchange) == content_of(exchange)]
-        for candidate in same:
-            candidate.requests += turn.requests
-        if not same:
-            group.append(_Candidate(turn, exchange, list(turn.requests)))
+        by_question[normalised(turn.ask)].append(_Candidate(turn, exchange))
     kept = [candidate for group in by_question.values() for candidate in _settled(group, on_miss)]
     order = {id(turn): place for place, turn in enumerate(turns)}
     kept.sort(key=lambda candidate: order[id(candidate.turn)])
@@ -147,7 +159,12 @@ def _settled(group: list[_Candidate], on_miss: Miss) -> list[_Candidate]:
     while True:
         trouble = _trouble(group)
         if trouble is None:
-            return group
+            # Two turns that became one exchange need it only once.
+            return [
+                each
+                for place, each in enumerate(group)
+                if not any(each.is_same(later) for later in group[place + 1 :])
+            ]
         candidate, rival = trouble
         if not _told_apart(candidate, rival, group):
             earlier = min(candidate, rival, key=group.index)
@@ -160,16 +177,17 @@ def _trouble(group: Sequence[_Candidate]) -> tuple[_Candidate, _Candidate] | Non
     exchanges = [candidate.exchange for candidate in group]
     for candidate in group:
         for request in candidate.requests:
-            rivals = [each for each in group if each is not candidate and holds(each.exchange, request)]
-            for rival in rivals:
+            for rival in group:
+                if rival.is_same(candidate) or not holds(rival.exchange, request):
+                    continue
                 try:
-                    if best([candidate.exchange, rival.exchange], request) is candidate.exchange:
-                        continue
+                    winner = best([candidate.exchange, rival.exchange], request)
                 except TieError:
-                    pass
-                return candidate, rival
+                    return candidate, rival
+                if winner is not candidate.exchange and not rival.says_the_same(candidate):
+                    return candidate, rival
     for first, second in itertools.combinations(group, 2):
-        if tie(first.exchange, second.exchange, exchanges):
+        if not first.is_same(second) and tie(first.exchange, second.exchange, exchanges):
             return first, second
     return None
 

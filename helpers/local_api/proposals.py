@@ -27,7 +27,8 @@ _ANY_POWER: Final = r"-?[\d.,]*\d(?:[eE][-+]?\d+)?"
 _ALONE: Final = re.compile(r"((?<![\w.,])-?\d+(?:[.,]\d+)*(?!\w)|[ \t]+)")
 # Numbers that are part of a name, a link or a list: GPT-2, 2019-02, a heading's "1.", what stands in code or in brackets.
 _NOT_NUMBERS: Final = re.compile(
-    r"(?<!\d)\w-\d[\d.,]*|\d-\d[\d.,]*|^[ \t]*\d+[.)](?=\s)|\]\([^)\n]*\)|\[[^\]\n]*\]", re.MULTILINE
+    r"\[[^\]\n]*\]\([^)\n]*\)|\[[^\]\n]*\.\w{1,5}\]|(?<!\d)\w-\d[\d.,]*|\d-\d[\d.,]*|^[ \t]*\d+[.)](?=\s)",
+    re.MULTILINE,
 )
 _WORD: Final = re.compile(r"\w*[A-Za-z_]\w*", re.ASCII)
 _SMALL: Final = 100
@@ -113,19 +114,22 @@ def _numbers(text: str) -> Iterator[re.Match[str]]:
 
 
 def _place(text: str, token: re.Match[str], outputs: Mapping[Source, str]) -> _Place | None:
-    """Return the number in an output that a number in a text repeats; the latest one with a word in common, if any."""
-    near = _words(text[max(0, token.start() - _NEAR) : token.end() + _NEAR])
-    places = [
-        (_Place(source, found.start(), found.end()), bool(near & _words(_line(output, found.start()))))
-        for source, output in outputs.items()
-        for found in _NUMBER.finditer(output)
-        if found.group() == token.group()
-    ]
-    known = [place for place, shares_word in places if shares_word]
+    """Return the number in an output that a number in a text repeats.
+
+    Of several, it is the one whose line has a word in common with the text, as near as possible; else the latest.
+    """
+    near = _words(text, token.start(), token.end())
+    places: list[tuple[int, _Place]] = []
+    for source, output in outputs.items():
+        for found in _NUMBER.finditer(output):
+            if found.group() == token.group():
+                shared = near.keys() & _words(_line(output, found.start())).keys()
+                distance = min((near[word] for word in shared), default=_NEAR)
+                places.append((-distance, _Place(source, found.start(), found.end())))
+    is_small = token.group().isdecimal() and int(token.group()) < _SMALL
     # Small numbers meet by chance.
-    if not known and not (token.group().isdecimal() and int(token.group()) < _SMALL):
-        known = [place for place, _ in places]
-    return max(known, default=None)
+    likely = [each for each in places if each[0] > -_NEAR or not is_small]
+    return max(likely)[1] if likely else None
 
 
 def _line(text: str, position: int) -> str:
@@ -134,9 +138,16 @@ def _line(text: str, position: int) -> str:
     return text[start : len(text) if end < 0 else end]
 
 
-def _words(text: str) -> set[str]:
-    parts = (part for word in _WORD.findall(text) for part in word.lower().split("_"))
-    return {part.rstrip("s") for part in parts if len(part) > 2}
+def _words(text: str, start: int = 0, end: int = 0) -> dict[str, int]:
+    """Return the words around a place of a text, and how far each is from it (less than forty characters)."""
+    found: dict[str, int] = {}
+    for word in _WORD.finditer(text):
+        distance = min(abs(start - word.end()), abs(word.start() - end)) if end else 0
+        for part in word.group().lower().split("_"):
+            name = part.rstrip("s")
+            if len(part) > 2 and distance < _NEAR:
+                found[name] = min(distance, found.get(name, _NEAR))
+    return found
 
 
 def _named(places: Sequence[_Place], outputs: Mapping[Source, str]) -> dict[_Place, str]:

@@ -434,7 +434,8 @@ def _unquoted_places(step: Step, names: set[str]) -> Iterator[str]:
     while layer:
         inner = [each for value in layer for each in (value.values() if isinstance(value, dict) else value)]
         layer = [each for each in inner if isinstance(each, dict | list)]
-        yield from (name for each in layer for name in each if each == {name: None} and name in names)
+        mappings = [each for each in layer if isinstance(each, dict)]
+        yield from (name for each in mappings for name in each if each == {name: None} and name in names)
 
 
 def _check_placeholders(
