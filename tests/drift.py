@@ -1,10 +1,12 @@
 """Drift: where the live API, its models, its prices or the SDK are no longer what this project was made for.
 
-    python -m tests.drift live.json recorded.json [--run-log run.txt] [--to issue.md]
+    python -m tests.drift compare live.json recorded.json [--run-log run.txt] [--to issue.md]
+    python -m tests.drift settle issue.md
 
 The two JSON files are what ``WORKSHOP_SHAPES`` noted while the notebooks ran live and recorded. The result is Markdown
-for an issue, and nothing where nothing differs. Here are the comparisons, without a network, and the few look-ups that
-they need. Not here: noting the shapes (helpers/shapes.py), and opening the issue (.github/workflows/live.yml).
+for an issue, and nothing where nothing differs; ``settle`` opens, changes or closes that issue with GitHub's ``gh``. Here
+are the comparisons, without a network, and the few look-ups that they need. Not here: noting the shapes
+(helpers/shapes.py).
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +33,7 @@ SOON_DAYS = 90
 OLDEST_PRICES_DAYS = 60
 PYPI = "https://pypi.org/pypi/openai/json"
 SHOWN = 40
+TITLE = "Drift of the live API"
 
 Shapes = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -166,6 +170,26 @@ def issue_text(sections: Mapping[str, Sequence[str]], today: dt.date) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def settle_issue(text: str, gh: Callable[[Sequence[str]], str]) -> str:
+    """Open the issue, change the one that is open, or close it; return what was done.
+
+    Args:
+        text: its Markdown; empty if nothing differs.
+        gh: runs GitHub's command line with these words and returns what it printed.
+    """
+    found = json.loads(gh(["issue", "list", "--state", "open", "--json", "number,title", "--limit", "500"]))
+    numbers = [str(issue["number"]) for issue in found if issue["title"] == TITLE]
+    if text and numbers:
+        gh(["issue", "edit", numbers[0], "--body", text])
+        return f"changed #{numbers[0]}"
+    if text:
+        gh(["issue", "create", "--title", TITLE, "--body", text])
+        return "opened an issue"
+    for number in numbers:
+        gh(["issue", "close", number, "--comment", "Nothing differs any more."])
+    return f"closed #{', #'.join(numbers)}" if numbers else "nothing to do"
+
+
 # -- look-ups -------------------------------------------------------------------------------------------------------
 
 
@@ -184,13 +208,32 @@ def newest_sdk() -> str:
         return str(json.load(answer)["info"]["version"])
 
 
+def run_gh(words: Sequence[str]) -> str:
+    """Run GitHub's command line; it has its token and repository from the environment."""
+    return subprocess.run(
+        ["gh", *words], check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ).stdout
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drift", description=__doc__.split("\n")[0])
-    parser.add_argument("live", type=Path, help="what was noted live")
-    parser.add_argument("recorded", type=Path, help="what was noted of the recorded API")
-    parser.add_argument("--run-log", type=Path, help="what `start.py run --live` printed")
-    parser.add_argument("--to", type=Path, help="where to write the issue; without it, it is only printed")
+    commands = parser.add_subparsers(dest="command", required=True)
+    comparer = commands.add_parser("compare", help="compare, and write the text of the issue")
+    comparer.add_argument("live", type=Path, help="what was noted live")
+    comparer.add_argument("recorded", type=Path, help="what was noted of the recorded API")
+    comparer.add_argument("--run-log", type=Path, help="what `start.py run --live` printed")
+    comparer.add_argument("--to", type=Path, help="where to write the issue; without it, it is only printed")
+    settler = commands.add_parser("settle", help="open, change or close the issue on GitHub")
+    settler.add_argument("issue", type=Path, help="its text; an empty file if nothing differs")
     options = parser.parse_args(arguments)
+    if options.command == "settle":
+        print(settle_issue(options.issue.read_text(encoding="utf-8"), run_gh))
+        return 0
+    return compare(options)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Look everything up, compare, and write and print the text of the issue."""
     today = dt.datetime.now(dt.UTC).date()
     catalogue = json.loads((DATA_FOLDER / "models.json").read_text(encoding="utf-8"))
     live, recorded = (

@@ -9,6 +9,7 @@ else in it, comments included, stays as a person wrote it. Files are written who
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import functools
 import os
@@ -21,7 +22,7 @@ from typing import Final
 from helpers.local_api.captures import key, write_whole
 from helpers.local_api.matching import find_ties
 from helpers.local_api.recording_text import content_of, exchange_text, file_text
-from helpers.local_api.recordings import Exchange, read_file, read_head, recording_files, shown_path
+from helpers.local_api.recordings import Exchange, Source, read_file, read_head, recording_files, shown_path
 from helpers.local_api.turns import Run
 
 SUFFIX: Final = ".captured.yaml"
@@ -116,7 +117,8 @@ def _take_over(exchange: Exchange, texts: dict[Path, str], replace: bool, adopti
         return False
     recorded = [(path, each) for path, text in texts.items() for each in _read(path, text)]
     same = [(path, each) for path, each in recorded if key(each) == key(exchange)]
-    if any(content_of(each) == content_of(exchange) for _, each in same):
+    there = [(path, each) for path, each in same if _content(each) == _content(exchange)][:1]
+    if there and (len(same) == 1 or not replace):
         adoption.unchanged.append(exchange.ask)
         return False
     if same and not replace:
@@ -127,14 +129,15 @@ def _take_over(exchange: Exchange, texts: dict[Path, str], replace: bool, adopti
     if ties:
         adoption.left_out.append((exchange.ask, ties[0].message.rstrip(".")))
         return False
-    for path, old in same:
+    for path, old in [each for each in same if each not in there]:
         cut = without(path, texts[path], old)
         if cut is None:
             del texts[path]
         else:
             texts[path] = cut
     (adoption.replaced if same else adoption.added).append(exchange.ask)
-    return True
+    # It can be there already, beside the old one, where an earlier taking over was interrupted.
+    return not there
 
 
 @functools.lru_cache(maxsize=64)
@@ -143,6 +146,11 @@ def _read(path: Path, text: str) -> list[Exchange]:
     if problems:
         raise AdoptError(f"Nothing was changed, because a file cannot be read: {problems[0]}")
     return exchanges
+
+
+def _content(exchange: Exchange) -> tuple[object, ...]:
+    """Return what an exchange says; on which day and by which model the same words were captured does not count."""
+    return content_of(dataclasses.replace(exchange, source=Source(exchange.source.kind)))
 
 
 def _problems(texts: dict[Path, str]) -> list[str]:
@@ -186,7 +194,8 @@ def without(path: Path, text: str, exchange: Exchange) -> str | None:
     Raises:
         AdoptError: its lines cannot be told from those of others.
     """
-    others = [each for each in _read(path, text) if each.line != exchange.line]
+    others = list(_read(path, text))
+    others.remove(exchange)
     if not others:
         return None
     lines = text.split("\n")

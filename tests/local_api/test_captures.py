@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import httpx2
 import openai
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from helpers.errors import redact
 from helpers.local_api import LocalAPI
 from helpers.local_api.__main__ import main
-from helpers.local_api.captures import Captures
+from helpers.local_api.captures import CaptureError, Captures, default_path, write_whole
 from helpers.local_api.recording_text import file_text
-from helpers.local_api.recordings import Exchange, RecordedWith, Source
+from helpers.local_api.recordings import Exchange, RecordedWith, Source, read_file
 from helpers.local_api.turns import Call, Calls, Refuse, Run, Say, Search
 from helpers.recording import Recorder
 from tests.local_api.conftest import URL
@@ -279,3 +282,104 @@ def situation(turn, turns):
     tools = exchange("", *turn["steps"]).tools | turn["more_tools"]
     norm = lambda text: " ".join(text.casefold().split()).rstrip(" ?.:-x#|")  # noqa: E731
     return norm(turn["ask"]), tuple(map(norm, before)), tools, turn["instructions"]
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_session_goes_on_in_the_same_file(tmp_path):
+    authored = written(
+        tmp_path / "authored",
+        [exchange("What is a token?", Say("A piece.")), exchange("And a layer?", Say("A floor."))],
+    )
+    capture = tmp_path / "captured" / "session.yaml"
+    with Session(authored, capture) as session:
+        session.ask("What is a token?")
+    written(
+        authored,
+        [exchange("What is a token?", Say("Another piece.")), exchange("And a layer?", Say("A floor."))],
+    )
+    with Session(authored, capture) as session:
+        session.ask("And a layer?")
+    assert asked_and_said(capture) == {"What is a token?": "A piece.", "And a layer?": "A floor."}
+    with Session(authored, capture) as session:
+        session.ask("What is a token?")
+    assert asked_and_said(capture) == {"What is a token?": "Another piece.", "And a layer?": "A floor."}
+
+
+def asked_and_said(path):
+    assert main(["check", str(path)]) == 0
+    return {each.ask: each.steps[-1].text for each in read_file(path, path.read_bytes())[0]}
+
+
+def test_what_an_earlier_session_wrote_gives_way_where_it_would_answer_instead(tmp_path):
+    authored = written(
+        tmp_path / "authored",
+        [exchange("Why?", Say("In a conversation."), after="How?"), exchange("How?", Say("So."))],
+    )
+    capture = tmp_path / "captured.yaml"
+    with Session(authored, capture) as session:
+        thread = session.client.conversations.create().id
+        session.ask("How?", conversation=thread)
+        session.ask("Why?", conversation=thread)
+    written(authored, [exchange("Why?", Say("By itself."), tools=["count"]), exchange("How?", Say("So."))])
+    with Session(authored, capture) as session:
+        thread = session.client.conversations.create().id
+        session.ask("How?", conversation=thread)
+        session.ask("Why?", conversation=thread, tools=["count"], instructions="Be brief.")
+    assert main(["check", str(capture)]) == 0
+    last = read_file(capture, capture.read_bytes())[0][-1]
+    assert (last.ask, last.steps) == ("Why?", (Say("By itself."),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("mine.txt", None, r"ends in \.yaml, not mine\.txt"),
+        (
+            "mine.yaml",
+            "source: authored\nexchanges:\n  - ask: A?\n    steps:\n      - say: B\n",
+            "people wrote",
+        ),
+        ("mine.yaml", "source: captured\n", "is there and cannot be read"),
+        ("file/mine.yaml", None, "Nothing can be written"),
+    ],
+)
+def test_a_file_that_cannot_be_recorded_to_is_refused_before_anything_is_asked(tmp_path, name, content, told):
+    (tmp_path / "file").write_text("in the way")
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CaptureError, match=told):
+        Captures(path, tmp_path, redact)
+    assert content is None or path.read_text() == content
+
+
+def test_the_file_has_the_name_of_the_notebook_or_of_the_moment(tmp_path):
+    named = default_path(tmp_path, {"JPY_SESSION_NAME": "/home/me/work/02_file search.ipynb"})
+    assert named == tmp_path / "captured" / "02_file_search.yaml"
+    for odd in ({}, {"JPY_SESSION_NAME": "5b4f7c1e-7c5f-4a86-a6cb-6f0d5b5b5b5b"}):
+        assert re.fullmatch(r"session-\d{8}-\d{6}\.yaml", default_path(tmp_path, odd).name)
+
+
+def test_an_interrupted_writing_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "turns.yaml"
+    path.write_text("the old text")
+
+    def cut_off(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "the new text")
+    assert path.read_text() == "the old text"
+
+
+def test_a_capture_beside_recordings_is_not_played(tmp_path):
+    authored = written(tmp_path / "authored", [exchange("What is a token?", Say("By hand."))])
+    with Session(authored, authored / "captured" / "session.yaml") as session:
+        session.ask("What is a token?")
+    with Session(authored, strict=True) as session:
+        assert session.client.responses.create(model="gpt-6-luna", input="What is a token?").metadata == {
+            "workshop_source": "authored"
+        }
