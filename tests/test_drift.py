@@ -151,6 +151,7 @@ def test_the_whole_check_writes_the_issue(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(drift, "listed_models", lambda client: AS_LISTED)
     monkeypatch.setattr(drift, "newest_sdk", lambda: "99.0.0")
     command = [
+        "compare",
         str(tmp_path / "live.json"),
         str(tmp_path / "recorded.json"),
         "--to",
