@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from helpers.assistant import Assistant as Assistant
+    from helpers.chat_widget import Chat as Chat
+    from helpers.chat_widget import chat as chat
     from helpers.checks import check as check
     from helpers.code_interpreter import CodeInterpreterHandler as CodeInterpreterHandler
     from helpers.connection import connect as connect
+    from helpers.connection import current_mode as current_mode
     from helpers.connection import run_summary as run_summary
     from helpers.containers import fresh_container as fresh_container
     from helpers.containers import session_price_usd as session_price_usd
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from helpers.functions import FunctionRunner as FunctionRunner
     from helpers.functions import FunctionTool as FunctionTool
     from helpers.functions import function_tool as function_tool
+    from helpers.gpt2 import count_parameters as count_parameters
+    from helpers.gpt2 import training_cost as training_cost
     from helpers.handlers import EventHandler as EventHandler
     from helpers.handlers import TextHandler as TextHandler
     from helpers.ledger import cleanup as cleanup
@@ -58,10 +63,14 @@ if TYPE_CHECKING:
     from helpers.run import stream_run as stream_run
     from helpers.trace import Trace as Trace
     from helpers.waiting import wait_for as wait_for
+    from helpers.web_search import WebSearch as WebSearch
+    from helpers.web_search import duckduckgo_search as duckduckgo_search
+    from helpers.web_search import recorded_queries as recorded_queries
 
 _HOMES = {
     "Assistant": "assistant",
     "AsyncRun": "run",
+    "Chat": "chat_widget",
     "CodeInterpreterHandler": "code_interpreter",
     "ConfigurationError": "errors",
     "DownloadReport": "downloads",
@@ -83,13 +92,18 @@ _HOMES = {
     "Trace": "trace",
     "UploadReport": "files",
     "UploadUnfinished": "files",
+    "WebSearch": "web_search",
     "WorkshopError": "errors",
+    "chat": "chat_widget",
     "check": "checks",
     "cleanup": "ledger",
     "compare": "evaluation",
     "connect": "connection",
+    "count_parameters": "gpt2",
+    "current_mode": "connection",
     "default_model": "models",
     "download_files": "downloads",
+    "duckduckgo_search": "web_search",
     "evaluate_answers": "evaluation",
     "evaluate_retrieval": "evaluation",
     "explain": "errors",
@@ -100,11 +114,13 @@ _HOMES = {
     "load_questions": "questions",
     "model_table": "models",
     "plot": "evaluation",
+    "recorded_queries": "web_search",
     "repair_thread": "run",
     "run_summary": "connection",
     "session_price_usd": "containers",
     "show_container": "containers",
     "stream_run": "run",
+    "training_cost": "gpt2",
     "upload_files": "files",
     "wait_for": "waiting",
     "what_is_visible_where": "containers",

@@ -23,7 +23,7 @@ from helpers.containers import container_problem
 from helpers.diagrams import plain
 from helpers.downloads import DownloadReport, GeneratedFile, download_files, files_made_in
 from helpers.errors import ConfigurationError, explain
-from helpers.fields import at
+from helpers.fields import at, text_at
 from helpers.handlers import ImageFile, Text, TextHandler, ToolCallDelta
 from helpers.rendering import Block, MarkdownRenderer, Renderer, plain_text, safe_markdown
 
@@ -384,12 +384,15 @@ class CodeInterpreterHandler(TextHandler):
     def on_event(self, event: Any) -> None:
         """Note when the run began; show the calls of a response that came without the events of its calls."""
         super().on_event(event)
+        kind = text_at(event, "type")
+        if kind.endswith(".delta"):
+            return  # most events; asking them for what they have not got is slow with the SDK's objects
         response = at(event, "response")
         state = self._code_state()
         if state.began_at is None:
             created = at(response, "created_at")
             state.began_at = float(created) if isinstance(created, int | float) else None
-        if at(event, "type") not in _ENDINGS:
+        if kind not in _ENDINGS:
             return
         output = at(response, "output")
         for number, item in enumerate(output if isinstance(output, list) else ()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from helpers.traffic import Watcher
 if TYPE_CHECKING:
     from helpers.local_api.captures import Captures
 
-__all__ = ["connect", "run_summary"]
+__all__ = ["connect", "current_mode", "run_summary"]
 
 _MODES: Final = ("live", "recorded", "record")
 _OPENAI_SERVER: Final = "https://api.openai.com/v1"
@@ -36,11 +37,9 @@ _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
-
-# Who records, by account, so that every client of the account is heard; and what is written, by file.
-_recorders: dict[Account, Recorder] = {}
-_all_captures: dict[Path, Captures] = {}
-_shapes: dict[str, Shapes] = {}
+Mode = Literal["live", "recorded"]
+_latest_mode: Mode | None = None
+"""The mode of the last client that ``connect`` made in this process; ``None`` before the first."""
 
 
 class _Watches(Protocol):
@@ -48,6 +47,13 @@ class _Watches(Protocol):
 
     def hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
     def async_hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+
+
+# By HTTP client, which is what the copies that with_options() makes of a client share.
+_watchers: Final[weakref.WeakKeyDictionary[object, Sequence[_Watches]]] = weakref.WeakKeyDictionary()
+# By file: a second connect() goes on in it.
+_all_captures: Final[dict[Path, Captures]] = {}
+_all_shapes: Final[dict[str, Shapes]] = {}
 
 
 @dataclass(frozen=True)
@@ -126,6 +132,32 @@ def connect(
     if key is None:
         return _recorded(asynchronous, _NO_KEY)
     return _live(key, limit_usd, asynchronous, records=wanted == "record")
+
+
+def current_mode() -> Mode:
+    """Return the mode that this process works in, for functions which have no client.
+
+    That is the mode of the last client that ``connect()`` made here. Before the first one it is what ``connect()``
+    would choose without asking anybody, so Colab's secrets, which ask for access, are not looked at; a setting that
+    ``connect()`` would refuse counts as recorded. Nothing is printed, changed or raised.
+    """
+    if _latest_mode is not None:
+        return _latest_mode
+    try:
+        dotenv = _read_dotenv()
+        # As in connect(), an empty variable of the environment is a decision and hides the one in .env.
+        wanted = _wanted_mode(os.environ.get("WORKSHOP_API", dotenv.get("WORKSHOP_API", "")) or None)
+        key = os.environ.get("OPENAI_API_KEY", "").strip() or dotenv.get("OPENAI_API_KEY", "")
+        if key:
+            _checked_key(key, "the environment or .env")
+    except (ConfigurationError, OSError):
+        return "recorded"
+    return "live" if key and wanted != "recorded" else "recorded"
+
+
+def _remember_mode(mode: Mode) -> None:
+    global _latest_mode
+    _latest_mode = mode
 
 
 def _why_recorded(mode: str | None, dotenv: Mapping[str, str]) -> str:
@@ -254,6 +286,7 @@ def _can_type() -> bool:
 def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenAI:
     install_plain_errors()
     client = _recorded_client(asynchronous)
+    _remember_mode("recorded")
     _say("recorded", f"{why}, nothing will be spent")
     if why == _NO_KEY:
         print("To go live: put OPENAI_API_KEY in .env (or in Colab's secrets) and run this cell again.")
@@ -272,7 +305,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
     account = Account.of("recorded", "this process", _RECORDED_KEY)
-    watchers = _watchers(account)
+    watchers: list[_Watches] = [Watcher(ledger_for(account)), *_shapes()]
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
     if asynchronous:
@@ -311,14 +344,14 @@ def _live(
             "helpers.model_table(), or leave limit_usd out."
         )
     account = Account.of("live", host, key.value)
-    captures = _captures(key) if records else None
-    if captures is None:
-        _recorders.pop(account, None)
-    else:
-        _recorders[account] = Recorder(captures)
-    client = _live_client(key.value, server, account, limit_usd, asynchronous)
+    captures = _captures() if records else None
+    watchers: list[_Watches] = [Watcher(ledger_for(account), limit_usd), *_shapes()]
+    if captures is not None:
+        watchers.append(Recorder(captures))
+    client = _live_client(key.value, server, watchers, asynchronous)
     install_plain_errors()
     register(client, account)
+    _remember_mode("live")
     details = [f"key from {key.found_in}"]
     if host != urlsplit(_OPENAI_SERVER).hostname:
         details.append(f"server {host}")
@@ -332,30 +365,28 @@ def _live(
 
 
 def _live_client(
-    key: str, server: str, account: Account, limit_usd: float | None, asynchronous: bool
+    key: str, server: str, watchers: Sequence[_Watches], asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
-    watchers = _watchers(account, limit_usd)
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    client: openai.OpenAI | openai.AsyncOpenAI
     if asynchronous:
-        return openai.AsyncOpenAI(
+        client = openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks=_async_hooks(watchers)),
         )
-    return openai.OpenAI(
-        api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=_hooks(watchers))
-    )
+    else:
+        client = openai.OpenAI(
+            api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=_hooks(watchers))
+        )
+    _watchers[client._client] = watchers
+    return client
 
 
-def _watchers(account: Account, limit_usd: float | None = None) -> list[_Watches]:
-    """Return what looks at the traffic of an account's client; the ledger's watcher is always among it."""
-    watchers: list[_Watches] = [Watcher(ledger_for(account), limit_usd)]
-    if account in _recorders:
-        watchers.append(_recorders[account])
+def _shapes() -> list[Shapes]:
+    """Return what notes the shapes of answers, where somebody asked for it."""
     path = os.environ.get("WORKSHOP_SHAPES", "").strip()
-    if path:
-        watchers.append(_shapes.setdefault(path, Shapes(Path(path))))
-    return watchers
+    return [_all_shapes.setdefault(path, Shapes(Path(path)))] if path else []
 
 
 def _hooks(watchers: Sequence[_Watches]) -> dict[str, list[Callable[..., Any]]]:
@@ -371,7 +402,7 @@ def _together(hooks: Sequence[dict[str, list[Callable[..., Any]]]]) -> dict[str,
     return {kind: [function for each in hooks for function in each[kind]] for kind in ("request", "response")}
 
 
-def _captures(key: _Key) -> Captures:
+def _captures() -> Captures:
     """Return what writes captured answers, to the file that was asked for; the same one as before if there is one."""
     from helpers import local_api
     from helpers.local_api.captures import CaptureError, Captures, default_path
@@ -384,9 +415,7 @@ def _captures(key: _Key) -> Captures:
     path = running[-1].path if running else path.absolute()
     if path not in _all_captures:
         try:
-            _all_captures[path] = Captures(
-                path, recordings, lambda text: redact(text.replace(key.value, "[key]"))
-            )
+            _all_captures[path] = Captures(path, recordings, redact)
         except CaptureError as error:
             raise ConfigurationError(str(error)) from None
     return _all_captures[path]
@@ -403,27 +432,49 @@ def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
     Raises:
         ConfigurationError: it is no client.
     """
-    if isinstance(client, openai.OpenAI):
-        return client
-    if isinstance(client, openai.AsyncOpenAI):
-        return synchronous_twin(client)
-    raise ConfigurationError(
-        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
-    )
+    return client if isinstance(client, openai.OpenAI) else synchronous_twin(client)
 
 
 def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
-    """Return a synchronous client for the same account as ``client``."""
+    """Return a new synchronous client for the same account as ``client``."""
+    twin = _twin(client, asynchronous=False)
+    assert isinstance(twin, openai.OpenAI)
+    return twin
+
+
+def asynchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.AsyncOpenAI:
+    """Return a new asynchronous client for the same account as ``client``, with its ledger and its spend limit.
+
+    It is a new one even if ``client`` is asynchronous: the connections of such a client belong to the event loop that
+    opened them. Close it on the loop that used it: ``async with asynchronous(client) as own: …``.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    twin = _twin(client, asynchronous=True)
+    assert isinstance(twin, openai.AsyncOpenAI)
+    return twin
+
+
+def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
+        raise ConfigurationError(
+            f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
+        )
     if str(client.base_url).startswith(_RECORDED_SERVER):
-        twin = _recorded_client(asynchronous=False)
-        assert isinstance(twin, openai.OpenAI)
-        return twin
+        return _recorded_client(asynchronous)
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
-    made = _live_client(client.api_key, str(client.base_url), account, None, asynchronous=False)
-    assert isinstance(made, openai.OpenAI)
+    # The same watchers, so that what both spend counts towards one limit, and both are recorded.
+    watchers = _watchers.get(client._client) or [Watcher(ledger_for(account))]
+    made = _live_client(client.api_key, str(client.base_url), watchers, asynchronous)
     register(made, account)
-    return made
+    return made.with_options(
+        organization=client.organization,
+        project=client.project,
+        timeout=client.timeout,
+        max_retries=client.max_retries,
+    )
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Not here: running a function (``functions.py``), sending its output and asking o
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _ARGUMENT_CHARACTERS: Final = 80
 _LINE_CHARACTERS: Final = 160
 _SHOWN_CHARACTERS: Final = 4_000
 _MOST_ARGUMENTS: Final = 8
+_EMPTY_LINE: Final = re.compile(r"\n(?=[ \t]*\n)")
 _ENDINGS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -86,17 +88,16 @@ class FunctionCall:
         if self.status == "writing":
             return f"*Calling {_code(self.name)} …*"
         if self.result is None:
-            outcome = "…" if self.status == "waiting" else literal_markdown(self.outcome)
-            return f"Calling {_code(self.signature)} {outcome}"
+            outcome = " …" if self.status == "waiting" else f": {literal_markdown(self.outcome)}"
+            return f"Calling {_code(self.signature)}{outcome}"
         word = "Called" if not self.result.error else "Tried to call"
-        tail = f": {literal_html(self.outcome)}" if self.result.error else ""
+        tail = f": {literal_markdown(self.outcome)}"
+        if not self.result.error:
+            tail = f" → {_code(excerpt(self.result.output, _ARGUMENT_CHARACTERS) or 'an empty text')}"
         # One block of HTML without an empty line: no renderer looks for Markdown or addresses inside of it.
         parts = [f"<p>{label}</p>\n<pre>{_block(text)}</pre>" for label, text in self._folded()]
-        return (
-            f"<details>\n<summary>{word} <code>{literal_html(self.signature)}</code>{tail}</summary>\n"
-            + "\n".join(parts)
-            + "\n</details>"
-        )
+        headline = f"<summary>{word} {_code(self.signature)}{tail}</summary>"
+        return "\n".join(["<details>", headline, *parts, "</details>"])
 
     def _folded(self) -> list[tuple[str, str]]:
         result = self.result
@@ -151,11 +152,12 @@ def _pretty(text: str) -> str:
 
 def _block(text: str) -> str:
     """Return HTML for inside ``<pre>``. An empty line would end the block for some renderers of Markdown."""
-    return literal_html(text).replace("\n\n", "\n&#8203;\n").replace("\n\n", "\n&#8203;\n")
+    return _EMPTY_LINE.sub("\n&#8203;", literal_html(text))
 
 
 def _code(text: str) -> str:
-    return f"<code>{literal_html(text)}</code>"
+    # In a line of Markdown, what stands between tags is Markdown as well.
+    return f"<code>{literal_markdown(text)}</code>"
 
 
 # -- the handlers -----------------------------------------------------------------------------------------------------

@@ -61,12 +61,13 @@ class _BaseRun:
         text_format: type[BaseModel] | None = None,
     ) -> None:
         self.handler = handler
-        self.trace = Trace(question=question, assistant=assistant)
+        self.trace = Trace(question=question, assistant=assistant, handler=type(handler).__name__)
         self._course = Course(request, handler, self.trace, limits or Limits())
         self._functions = functions or FunctionRunner(())
         self._text_format = text_format
         self._ended = False
         self._cancelled = False
+        self._given_up = ""
 
     @property
     def text(self) -> str:
@@ -182,12 +183,15 @@ class _BaseRun:
             partial_text=self.text,
         )
 
-    def _response_id(self) -> str | None:
-        """Return the id of a background response that is on its way, to cancel it."""
+    def _left_running(self) -> str | None:
+        """Return the id of a background response that goes on without us, to cancel it; the first time only."""
         response = self.handler.current_run
-        if response is None or not self._course.request.get("background"):
+        if response is None or self._ended or not self._course.request.get("background"):
             return None
-        return response.id if response.status in ("queued", "in_progress") else None
+        if response.status not in ("queued", "in_progress") or response.id == self._given_up:
+            return None
+        self._given_up = response.id
+        return response.id
 
 
 class Run(_BaseRun):
@@ -257,12 +261,7 @@ class Run(_BaseRun):
         is no longer waited for. A response in the background is cancelled at the API.
         """
         self._cancelled = True
-        response_id = self._response_id()
-        if response_id is not None:
-            with contextlib.suppress(
-                openai.APIError
-            ):  # it ended meanwhile, and then there is nothing to cancel
-                self._client.responses.cancel(response_id)
+        self._give_up_background()
 
     def close(self) -> None:
         """Stop reading and close the stream; a run that was not finished is given up."""
@@ -290,10 +289,19 @@ class Run(_BaseRun):
                 raise
             self._settle()
 
+    def _give_up_background(self) -> None:
+        response_id = self._left_running()
+        if response_id is not None:
+            with contextlib.suppress(
+                openai.APIError
+            ):  # it ended meanwhile, and then there is nothing to cancel
+                self._client.responses.cancel(response_id)
+
     def _settle(self) -> None:
         self._cancelled = False
         client, self._client = self._client, self._client.with_options(timeout=_SETTLE_TIMEOUT_S)
         try:
+            self._give_up_background()
             for _ in self._follow(self._course.settle()):
                 pass
         finally:
@@ -432,15 +440,18 @@ class AsyncRun(_BaseRun):
 
     async def _settle(self) -> None:
         self._cancelled = False
-        # To its end also if the task is cancelled once more meanwhile.
-        await asyncio.shield(asyncio.ensure_future(self._answer_pending()))
+        response_id = self._left_running()
+        if response_id is not None or self._course.pending:
+            # To its end also if the task is cancelled once more meanwhile.
+            await asyncio.shield(asyncio.ensure_future(self._answer_pending(response_id)))
 
-    async def _answer_pending(self) -> None:
-        response_id = self._response_id()
+    async def _answer_pending(self, response_id: str | None) -> None:
         client, self._client = self._client, self._client.with_options(timeout=_SETTLE_TIMEOUT_S)
         try:
-            if response_id is not None and not self._ended:
-                with contextlib.suppress(openai.APIError):  # as in Run.cancel
+            if response_id is not None:
+                with contextlib.suppress(
+                    openai.APIError
+                ):  # it ended meanwhile, and then there is nothing to cancel
                     await self._client.responses.cancel(response_id)
             async for _ in self._follow(self._course.settle()):
                 pass

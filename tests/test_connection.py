@@ -9,7 +9,16 @@ import types
 import openai
 import pytest
 
-from helpers import ConfigurationError, cleanup, connect, connection, run_summary
+from helpers import (
+    ConfigurationError,
+    SpendLimitReached,
+    cleanup,
+    connect,
+    connection,
+    current_mode,
+    ledger_of,
+    run_summary,
+)
 
 KEY = "sk-planted-0123456789abcdef"
 
@@ -22,6 +31,8 @@ def _nothing_set(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     # A developer's own .env in the project's root has no part in these tests.
     monkeypatch.setattr(connection, "__file__", str(tmp_path / "helpers" / "connection.py"))
+    # Put back afterwards, so that a live client made here decides nothing in other tests.
+    monkeypatch.setattr(connection, "_latest_mode", None)
 
 
 @pytest.fixture
@@ -230,6 +241,109 @@ def test_an_asynchronous_client_works_the_same(capsys):
     capsys.readouterr()
     report = cleanup(client)
     assert conversation_id in [entry.id for entry in report.deleted]
+
+
+@pytest.mark.parametrize(
+    ("environment", "dotenv", "mode"),
+    [
+        ({}, "", "recorded"),
+        ({"OPENAI_API_KEY": KEY}, "", "live"),
+        ({}, f"OPENAI_API_KEY={KEY}", "live"),
+        ({"OPENAI_API_KEY": KEY, "WORKSHOP_API": "recorded"}, "", "recorded"),
+        ({"OPENAI_API_KEY": KEY, "WORKSHOP_API": " Live "}, "", "live"),
+        ({"OPENAI_API_KEY": KEY}, "WORKSHOP_API=recorded", "recorded"),
+        ({"OPENAI_API_KEY": KEY, "WORKSHOP_API": ""}, "WORKSHOP_API=recorded", "live"),
+    ],
+)
+def test_before_connecting_the_mode_is_the_one_that_connect_would_choose(
+    monkeypatch, capsys, tmp_path, unchecked, environment, dotenv, mode
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / ".env").write_text(dotenv)
+    before = dict(os.environ)
+    assert current_mode() == mode
+    assert dict(os.environ) == before
+    assert capsys.readouterr().out == ""
+    connect()
+    assert capsys.readouterr().out.startswith(mode)
+    assert current_mode() == mode
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"WORKSHOP_API": "live"}, {"WORKSHOP_API": "sometimes"}, {"OPENAI_API_KEY": "sk-with a space"}],
+)
+def test_a_setting_that_connect_refuses_counts_as_recorded(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert current_mode() == "recorded"
+    with pytest.raises(ConfigurationError):
+        connect()
+
+
+def test_the_mode_is_that_of_the_last_client(monkeypatch, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    connect("recorded")
+    assert current_mode() == "recorded"
+    live = connect(asynchronous=True)
+    assert current_mode() == "live"
+    connect("recorded", asynchronous=True)
+    assert current_mode() == "recorded"
+    # A client that is made for another one is not somebody's choice.
+    connection.synchronous(live)
+    assert current_mode() == "recorded"
+    with pytest.raises(ConfigurationError):
+        connect("local")
+    assert current_mode() == "recorded"
+
+
+def test_asking_for_the_mode_opens_no_dialogue_in_colab(monkeypatch, capsys):
+    colab = types.ModuleType("google.colab")
+    colab.userdata = types.SimpleNamespace(get=lambda name: pytest.fail("Colab was asked for a secret"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert current_mode() == "recorded"
+
+
+@pytest.mark.parametrize("kind", [False, True], ids=["from a synchronous one", "from an asynchronous one"])
+def test_an_asynchronous_twin_works_on_the_same_account(kind, capsys):
+    client = connect("recorded", asynchronous=kind)
+
+    async def main():
+        async with connection.asynchronous(client) as twin:
+            assert twin is not client
+            assert type(twin) is openai.AsyncOpenAI
+            return (await twin.conversations.create()).id
+
+    conversation_id = asyncio.run(main())
+    assert ledger_of(client).has(conversation_id)
+
+
+def test_a_twin_of_a_live_client_has_its_settings_and_one_limit_with_it(monkeypatch, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    client = connect(limit_usd=0.5).with_options(timeout=7, max_retries=0)
+    client.project = "proj_1"
+    twin = connection.asynchronous(client)
+    assert (twin.api_key, twin.base_url, twin.timeout, twin.max_retries, twin.project) == (
+        KEY,
+        client.base_url,
+        7,
+        0,
+        "proj_1",
+    )
+    ledger_of(client).meter.price_usd += 1
+    with pytest.raises(SpendLimitReached, match=r"The limit of \$0\.50 is used up"):
+        asyncio.run(twin.responses.create(model="gpt-6-luna", input="Hi"))
+    again = connection.synchronous(twin)
+    with pytest.raises(SpendLimitReached):
+        again.responses.create(model="gpt-6-luna", input="Hi")
+
+
+def test_only_a_client_has_a_twin():
+    for make in (connection.asynchronous, connection.synchronous):
+        with pytest.raises(ConfigurationError, match="must be the client that connect"):
+            make("sk-key")
 
 
 def test_the_key_is_in_nothing_that_is_shown(monkeypatch, capsys, unchecked):

@@ -658,6 +658,17 @@ def test_a_background_response_is_cancelled_at_the_api():
     assert paths(requests) == ["POST /responses", "POST /responses/resp_1/cancel"]
 
 
+def test_an_interrupted_background_response_is_cancelled_at_the_api():
+    class Interrupted(Noting):
+        def on_text_delta(self, delta, snapshot):
+            raise KeyboardInterrupt
+
+    client, requests = served(stream_of(*WHOLE), as_json(body("cancelled")))
+    with pytest.raises(Stopped):
+        stream_run(client, TEACHER, None, "Count.", event_handler=Interrupted(), background=True).until_done()
+    assert paths(requests)[-1] == "POST /responses/resp_1/cancel"
+
+
 class Stalled(httpx2.AsyncByteStream):
     """A stream that sends a few events and then nothing."""
 

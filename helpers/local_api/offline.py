@@ -65,10 +65,8 @@ _WHO_AFTER_CALLS: Final = (
 _TABLE: Final = "I ran code that describes the table `{name}`. It printed:"
 _NO_LONGER: Final = "The recorded answer expects other output from its code."
 _PRINTED: Final = (
-    "This question is in the recording, but its answer does not fit what the code found in your files. "
-    f"{_WHO}"
+    "This question is in the recording, but its answer does not fit what the code found in your files."
 )
-_PRINTED_SHOWN: Final = f"{_PRINTED} The code printed:"
 _FOUND: Final = "I searched your files for the words of your question. These passages fit best:"
 _NOTHING_FOUND: Final = "I searched your files for the words of your question, and found none of them. The files may use other words."
 _CALLED: Final = "I called the function `{name}`. Its output:"
@@ -163,9 +161,10 @@ class OfflineHelper:
         """Return what is said if the code of a recorded answer prints something else than it expects."""
         _, closing = self._texts(request, exchanges, _NO_LONGER)
         marks = {"workshop_source": SOURCE, "workshop_note": _NO_LONGER}
+        opening = f"{_PRINTED} {_who(request)}"
         if request.wants_json:
-            return Otherwise(Show(_PRINTED, closing, refuses=True), marks)
-        return Otherwise(Show(_PRINTED_SHOWN, closing), marks)
+            return Otherwise(Show(opening, closing, refuses=True), marks)
+        return Otherwise(Show(f"{opening} The code printed:", closing), marks)
 
     def _texts(
         self, request: TurnRequest, exchanges: Sequence[Exchange], why: str, recorded: str = "files"
@@ -173,9 +172,8 @@ class OfflineHelper:
         """Return what comes before the passages found, and what comes after them."""
         if request.question is None:
             return f"There is no message of a user to answer here. {_HOW_TO_GO_LIVE}", ""
-        who = _WHO_AFTER_CALLS if request.answered_calls else _WHO
         opening = _paragraphs(
-            f"{_UNUSABLE[recorded] if why else _MISS} {who}",
+            f"{_UNUSABLE[recorded] if why else _MISS} {_who(request)}",
             why or _condition_missed(request, exchanges),
             self._cannot_be_forced(request),
         )
@@ -189,6 +187,10 @@ class OfflineHelper:
         else:
             parts.append("No recorded question fits the tools that were offered.")
         return opening, "\n\n" + _paragraphs(*parts)
+
+
+def _who(request: TurnRequest) -> str:
+    return _WHO_AFTER_CALLS if request.answered_calls else _WHO
 
 
 def _usable(request: TurnRequest) -> frozenset[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import ingest, search
+from tests.benchmarks import handlers, ingest, search
 
 
 @pytest.mark.parametrize(
     ("main", "arguments", "words"),
     [
+        (handlers.main, ["--times", "1", "--deltas", "50"], ["x bare", "x openai"]),
         (ingest.main, ["--times", "1"], ["x bare", "x empty", "peak memory"]),
         (search.main, ["--chunks", "60", "--times", "2"], ["p50", "first event", "x the time"]),
     ],
