@@ -1007,6 +1007,7 @@ def run_in_environment(arguments: Sequence[str]) -> int:
     parser.add_argument("--record-to", type=Path)
     options = parser.parse_args(arguments)
     failed = 0
+    about = ""
     spent_usd: float | None = 0.0
     width = max(len(path.stem) for path in options.notebooks)
     for path in options.notebooks:
@@ -1024,11 +1025,12 @@ def run_in_environment(arguments: Sequence[str]) -> int:
         # A price that is not known must not count as nothing.
         spent_usd = None if spent_usd is None or outcome.price_usd is None else spent_usd + outcome.price_usd
         failed += outcome.error is not None
+        about = "≈" if outcome.estimated else about
         say(f"{path.stem:<{width}}  {outcome.line()}")
         for line in outcome.more_lines():
             say(f"  {line}")
     if options.record_to is not None:
-        say("The price is not known." if spent_usd is None else f"Spent: ${spent_usd:.4f}.")
+        say("The price is not known." if spent_usd is None else f"Spent: {about}${spent_usd:.4f}.")
     if failed:
         say(f"{failed} of {len(options.notebooks)} failed.")
     return 1 if failed else 0
@@ -1060,13 +1062,21 @@ class Outcome:
     def more_lines(self) -> Iterator[str]:
         """What a run with a key leaves behind: recorded answers, and what is still in the account."""
         for capture in self.captures:
-            yield one_line(f"recorded: {capture['recorded']} answers, in {capture['path']}")
+            count = "1 answer" if capture["recorded"] == 1 else f"{capture['recorded']} answers"
+            yield one_line(f"recorded: {count}, in {capture['path']}")
             for reason in capture["not_recorded"]:
                 yield one_line(f"not recorded: {reason}")
             if capture["trouble"]:
                 yield one_line(f"TROUBLE: {capture['trouble']}")
         if self.captures or (self.left and self.mode == "live"):
-            yield f"still in the account: {one_line(', '.join(self.left)) or 'nothing that this notebook made'}"
+            yield one_line(f"still in the account: {self.what_is_left()}")
+
+    def what_is_left(self) -> str:
+        """What the notebook made and did not remove; of responses, which cost nothing more, only how many."""
+        responses = [each for each in self.left if each.startswith("response ")]
+        others = [each for each in self.left if each not in responses]
+        counted = [f"{len(responses)} response{'' if len(responses) == 1 else 's'}"] if responses else []
+        return ", ".join([*others, *counted]) or "nothing that this notebook made"
 
 
 def run_one(path: Path) -> Outcome:

@@ -62,7 +62,8 @@ def take_over(captures: Sequence[Path], folder: Path, replace: bool, lines: int)
     for question, why in done.left_out:
         print(f"  left out: {_short(question)}: {why}")
     diff = list(done.diff())
-    print("\n".join(diff[:lines]))
+    for line in diff[:lines]:
+        print(line)
     if len(diff) > lines:
         print(f"… and {len(diff) - lines} more lines (git diff {shown_path(folder)})")
     return 0

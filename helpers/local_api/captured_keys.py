@@ -106,14 +106,14 @@ def tell_apart(turns: Sequence[CapturedTurn], library: Sequence[Exchange], on_mi
 def _latest(turns: Sequence[CapturedTurn]) -> list[CapturedTurn]:
     latest: dict[Any, CapturedTurn] = {}
     for turn in turns:
-        situation = _situation(turn)
+        asked = situation(turn)
         # Out and in again, so that the order is that of the answers that count.
-        latest.pop(situation, None)
-        latest[situation] = turn
+        latest.pop(asked, None)
+        latest[asked] = turn
     return list(latest.values())
 
 
-def _situation(turn: CapturedTurn) -> Any:
+def situation(turn: CapturedTurn) -> Any:
     """Return all that can tell one request from another."""
     request = turn.requests[0]
     return (

@@ -154,11 +154,11 @@ class Conversations:
             asked.ended = True
             self._miss(asked.request, why)
 
-    def unanswered(self) -> list[str]:
-        """Return the questions whose function calls got no output so far."""
+    def unanswered(self) -> list[CapturedTurn]:
+        """Return the turns whose function calls got no output so far."""
         with self._lock:
-            asked = {each: turn.ask for each, turn in self._calls.items() if each not in self._answered}
-            return list(dict.fromkeys(asked.values()))
+            waiting = [turn for call_id, turn in self._calls.items() if call_id not in self._answered]
+            return list({id(turn): turn for turn in waiting}.values())
 
     # -- conversations ------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from helpers.local_api.captured_keys import tell_apart
+from helpers.local_api.captured_keys import situation, tell_apart
 from helpers.local_api.captured_turns import CapturedTurn, Conversations
 from helpers.local_api.matching import TieError, best, find_ties
 from helpers.local_api.recording_text import file_text, why_not_writable
@@ -96,7 +96,9 @@ class Captures:
             answered = {normalised(turn.ask) for turn in self._turns}
             # A question that failed first and was answered then is recorded.
             missed = [each for each in self._missed if normalised(each[0]) not in answered]
-            unanswered = [(question, _NO_OUTPUT) for question in self._conversations.unanswered()]
+            known = {situation(turn) for turn in self._turns}
+            waiting = [turn for turn in self._conversations.unanswered() if situation(turn) not in known]
+            unanswered = [(turn.ask, _NO_OUTPUT) for turn in waiting]
             return list(
                 dict.fromkeys(
                     f"{_shown(self._redact(question))}: {why}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ _NOT_NUMBERS: Final = re.compile(
     re.MULTILINE,
 )
 _WORD: Final = re.compile(r"\w*[A-Za-z_]\w*", re.ASCII)
+# What names the number behind it: a field of JSON, or words and a sign.
+_LABEL: Final = re.compile(r"(?:\"[^\"\n]{1,40}\"|(?<!\w)[A-Za-z_][\w ]{0,30})[ ]*[:=][ ]*$")
 _SMALL: Final = 100
 _MOST_PLACES: Final = 12
+_LONGEST_PROSE: Final = 200
+_JSON_TEXT: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEAR: Final = 40
 _LONGEST_ANCHOR: Final = 30
 
@@ -66,10 +71,16 @@ def propose(steps: Sequence[Step], outputs: Mapping[Source, str]) -> list[Step]:
     if any(_has_places(step) for step in steps):
         # With a pattern, its own braces would be taken for places.
         return list(steps)
+    numbers = {source: _numbers_of(output, steps[source[0]]) for source, output in outputs.items()}
     found: dict[tuple[int, int], _Place] = {}
     for number, step in enumerate(steps):
         if isinstance(step, Say):
-            earlier = {source: text for source, text in outputs.items() if source[0] < number}
+            earlier = [
+                (_Place(source, each.start(), each.end()), outputs[source])
+                for source, those in numbers.items()
+                for each in those
+                if source[0] < number
+            ]
             for token in _numbers(step.text):
                 place = _place(step.text, token, earlier)
                 if place is not None:
@@ -113,22 +124,46 @@ def _numbers(text: str) -> Iterator[re.Match[str]]:
 # -- where a number comes from --------------------------------------------------------------------------------------
 
 
-def _place(text: str, token: re.Match[str], outputs: Mapping[Source, str]) -> _Place | None:
+def _numbers_of(output: str, step: Step) -> list[re.Match[str]]:
+    """Return the numbers of an output that may be taken from it.
+
+    What a function gives back can be somebody's prose, such as the results of a search, and will be another one next
+    time: of JSON only its own numbers count, and of other text only if it is short.
+    """
+    if isinstance(step, Run):
+        return list(_NUMBER.finditer(output))
+    try:
+        json.loads(output)
+    except ValueError:
+        return list(_NUMBER.finditer(output)) if len(output) <= _LONGEST_PROSE else []
+    texts = [found.span() for found in _JSON_TEXT.finditer(output)]
+    return [
+        found
+        for found in _NUMBER.finditer(output)
+        if not any(start < found.end() and found.start() < end for start, end in texts)
+    ]
+
+
+def _place(text: str, token: re.Match[str], places: Sequence[tuple[_Place, str]]) -> _Place | None:
     """Return the number in an output that a number in a text repeats.
 
     Of several, it is the one whose line has a word in common with the text, as near as possible; else the latest.
+
+    Args:
+        text: the text.
+        token: the number in it.
+        places: the numbers in outputs, each with the output.
     """
     near = _words(text, token.start(), token.end())
-    places: list[tuple[int, _Place]] = []
-    for source, output in outputs.items():
-        for found in _NUMBER.finditer(output):
-            if found.group() == token.group():
-                shared = near.keys() & _words(_line(output, found.start())).keys()
-                distance = min((near[word] for word in shared), default=_NEAR)
-                places.append((-distance, _Place(source, found.start(), found.end())))
-    is_small = token.group().isdecimal() and int(token.group()) < _SMALL
+    likely: list[tuple[int, _Place]] = []
     # Small numbers meet by chance.
-    likely = [each for each in places if each[0] > -_NEAR or not is_small]
+    is_small = token.group().isdecimal() and int(token.group()) < _SMALL
+    for place, output in places:
+        if output[place.start : place.end] == token.group():
+            shared = near.keys() & _words(_line(output, place.start)).keys()
+            distance = min((near[word] for word in shared), default=_NEAR)
+            if distance < _NEAR or not is_small:
+                likely.append((-distance, place))
     return max(likely)[1] if likely else None
 
 
@@ -217,6 +252,9 @@ def _pieces(output: str, since: int, place: _Place, name: str, is_last: bool) ->
             # The next number of the same line: what is between the two says where it is.
             yield f"{_as_pattern(before, general)}{group}"
             continue
+        label = _LABEL.search(before)
+        if label:
+            yield f"{gap}{_as_pattern(label.group(), general)}{group}"
         anchor = _as_pattern(_last_words(before), general)
         if _WORD.search(before):
             yield f"{gap}{anchor}{group}"

@@ -155,6 +155,8 @@ def test_parallel_calls_and_rounds_make_one_turn():
     assert [len(getattr(step, "calls", "-")) for step in turn.steps] == [2, 1, 1]
     assert turn.outputs == {(0, 0): "3", (0, 1): "3", (1, 0): "three"}
     assert ears.conversations.unanswered() == []
+    ears.respond("resp_4", calls=["call_4", "call_5"], input="And how many more?")
+    assert [turn.ask for turn in ears.conversations.unanswered()] == ["And how many more?"]
 
 
 def test_the_same_outputs_sent_again_are_another_answer_to_the_same_question():

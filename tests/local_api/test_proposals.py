@@ -103,6 +103,18 @@ def test_the_latest_output_with_a_word_in_common_is_meant():
     assert [call.prints is not None for call in calls.calls] == [False, True]
 
 
+def test_of_what_a_function_gives_back_prose_is_left_alone():
+    found = '{"results": [{"title": "GPT-2 in 2019", "body": "1500 million parameters"}], "seconds": 4321}'
+    steps = [
+        Calls([Call("search", {})]),
+        Say("In 2019, with 1500 million parameters, found in 4321 seconds."),
+    ]
+    calls, said = propose(steps, {(0, 0): found})
+    assert said.text == "In 2019, with 1500 million parameters, found in {seconds} seconds."
+    assert re.search(calls.calls[0].prints, '{"seconds": 7}')["seconds"] == "7"
+    assert propose(steps, {(0, 0): "2019 and 1500 " * 30}) == steps
+
+
 def test_an_output_that_comes_later_is_not_meant():
     steps = [Say("First I look at 500."), Run("a"), Say("Done.")]
     assert propose(steps, {(1, 0): "loss: 500"}) == steps
