@@ -61,6 +61,11 @@ def take_over(captures: Sequence[Path], folder: Path, replace: bool, lines: int)
         print("  These are recorded already; --replace takes the captured answers instead.")
     for question, why in done.left_out:
         print(f"  left out: {_short(question)}: {why}")
+    if done.with_code:
+        print(
+            f"  {done.with_code} of them hold code that a model wrote, and it runs on every learner's machine: read it before "
+            "you commit it."
+        )
     diff = list(done.diff())
     for line in diff[:lines]:
         print(line)

@@ -48,6 +48,7 @@ class Adoption:
         kept: questions that are recorded already, with the place of the exchange that stays.
         unchanged: questions whose captured exchange is there already, word for word.
         left_out: questions that cannot be taken over, with the reason.
+        with_code: how many of those that were taken over hold code.
         files: each changed file with its text before and after; ``None`` where there was or is none.
     """
 
@@ -56,6 +57,7 @@ class Adoption:
     kept: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    with_code: int = 0
     files: dict[Path, tuple[str | None, str | None]] = field(default_factory=dict)
 
     def diff(self) -> Iterator[str]:
@@ -136,6 +138,7 @@ def _take_over(exchange: Exchange, texts: dict[Path, str], replace: bool, adopti
         else:
             texts[path] = cut
     (adoption.replaced if same else adoption.added).append(exchange.ask)
+    adoption.with_code += any(isinstance(step, Run) for step in exchange.steps)
     # It can be there already, beside the old one, where an earlier taking over was interrupted.
     return not there
 

@@ -207,6 +207,7 @@ def test_code_that_the_recorded_code_interpreter_cannot_run_is_left_out(folder, 
     done = run(folder, name="03_code")
     assert bool(done.left_out) is missing
     assert not missing or "imports pandas" in done.left_out[0][1]
+    assert done.with_code == (0 if missing else 1)
 
 
 @pytest.mark.parametrize("writes", [1, 2])
@@ -239,6 +240,14 @@ def test_the_command_shows_what_it_did(folder, capsys):
     shown = capsys.readouterr().out
     assert "0 added · 2 replaced · 0 kept · 1 unchanged" in shown
     assert "more lines (git diff" in shown
+    capture = folder / "captured" / "03_code.yaml"
+    capture.write_text(
+        CAPTURED.split("exchanges:")[0]
+        + "exchanges:\n  - ask: Rows?\n    tools: [code_interpreter]\n    steps:\n"
+        "      - run: print(3)\n      - say: Three.\n"
+    )
+    assert main(["adopt", str(capture), "--folder", str(folder)]) == 0
+    assert "1 of them hold code that a model wrote" in capsys.readouterr().out
     assert main(["adopt", str(folder / "nothing.yaml")]) == 1
     assert "There is no capture" in capsys.readouterr().out
 
