@@ -100,6 +100,19 @@ def test_a_file_search_keeps_its_queries_and_its_citation(tmp_path):
     )
 
 
+def test_a_passage_that_is_cited_several_times_at_one_place_is_cited_once(tmp_path):
+    events, item = message("It stops there.")
+    cite = {"type": "file_citation", "file_id": "file-1", "filename": "notes.md", "index": 14}
+    item["content"][0]["annotations"] = [cite, cite, {**cite, "filename": "plan.md"}, cite]
+    search = {"type": "file_search_call", "queries": ["x"], "status": "completed"}
+    recording = Recording(
+        tmp_path, httpx2.Response(200, json=response(([], search), (events, item))[-1]["response"])
+    )
+    tools = [{"type": "file_search", "vector_store_ids": ["vs_1"]}]
+    recording.client.responses.create(model="gpt-6-luna", input="Where?", tools=tools)
+    assert recording.exchanges()[0].steps[-1] == Say("It stops there [notes.md][plan.md].")
+
+
 def test_code_keeps_what_it_does_and_links_to_its_files(tmp_path):
     (exchange,) = replayed(tmp_path, "code_interpreter_image").exchanges()
     run, said = exchange.steps

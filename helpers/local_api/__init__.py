@@ -160,7 +160,7 @@ def shared() -> LocalAPI:
         # A forked child makes its own: it must not touch the parent's file.
         if _shared is None or _shared[0] != os.getpid() or _shared[1].closed:
             api = LocalAPI(
-                recordings=recordings_folder(),
+                recordings=_path_from("WORKSHOP_RECORDINGS"),
                 state=_path_from("WORKSHOP_STATE"),
                 strict=os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
                 pace=os.environ.get("WORKSHOP_PACE", "").strip(),

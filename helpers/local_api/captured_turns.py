@@ -11,8 +11,8 @@ import dataclasses
 import datetime as dt
 import json
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,16 +116,22 @@ class Conversations:
     Args:
         on_turn: gets each turn when it is complete.
         on_miss: gets the question and the reason (half a sentence) of each turn that will not be recorded.
+        lock: is held while something is heard; the two above are called with it.
     """
 
-    def __init__(self, on_turn: Callable[[CapturedTurn], None], on_miss: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        on_turn: Callable[[CapturedTurn], None],
+        on_miss: Callable[[str, str], None],
+        lock: AbstractContextManager[Any],
+    ) -> None:
         self._on_turn = on_turn
         self._on_miss = on_miss
         self._conversations: dict[str, list[Item]] = {}
         self._asked: dict[str, _Asked] = {}
         self._calls: dict[str, CapturedTurn] = {}
         self._answered: set[str] = set()
-        self._lock = threading.RLock()
+        self._lock = lock
 
     def heard(
         self, method: str, path: Sequence[str], request: Mapping[str, Any], body: Mapping[str, Any]
@@ -463,7 +469,8 @@ def _said(part: Mapping[str, Any]) -> Say:
         and annotation.get("type") == "file_citation"
         and isinstance(annotation.get("index"), int)
     ]
-    written = with_citations(text, sorted(places, key=lambda place: place[0]))
+    # The same passage can be cited several times at one place; once says it.
+    written = with_citations(text, sorted(dict.fromkeys(places), key=lambda place: place[0]))
     if written is None:
         names = ", ".join(dict.fromkeys(name for _, name in places))
         raise Unrecordable(f"the citations of {names} cannot be written into its text")

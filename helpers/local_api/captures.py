@@ -73,7 +73,7 @@ class Captures:
         self._missed: list[tuple[str, str]] = []
         self._left_out: list[tuple[str, str]] = []
         self._before = _read_before(path)
-        self._conversations = Conversations(self._add, self._miss)
+        self._conversations = Conversations(self._add, self._miss, self._lock)
         self.recorded = 0
         """How many turns of this session are in the file."""
         self.trouble = ""

@@ -1,5 +1,7 @@
 """Captured turns: citations go back into texts, and conversations are remembered as the API would."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,7 +74,9 @@ class Ears:
 
     def __init__(self):
         self.turns, self.missed = [], []
-        self.conversations = Conversations(self.turns.append, lambda *each: self.missed.append(each))
+        self.conversations = Conversations(
+            self.turns.append, lambda *each: self.missed.append(each), threading.Lock()
+        )
 
     def respond(self, id, text="Yes.", *, calls=(), status="completed", output=..., **request):
         message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 
 import httpx2
@@ -25,6 +27,7 @@ from tests.local_api.conftest import URL
 from tests.local_api.kernels import InProcess
 
 AUTHORED = Source("authored")
+WAYS = ["plain", "stream", "background"]
 PLAIN = RecordedWith()
 NOTES = {"notes.md": "# Notes\n\nThe loss falls.", "overview.md": "# Overview\n\nShapes first."}
 
@@ -215,7 +218,7 @@ def conversations(draw):
                 "steps": steps,
                 "outputs": outputs,
                 "instructions": draw(st.sampled_from([None, "Be brief.", "Be brief. Be kind.\nBe exact."])),
-                "way": draw(st.sampled_from(["plain", "stream", "background"])),
+                "way": draw(st.sampled_from(WAYS)),
                 "conversation": draw(st.sampled_from(["", "one", "two"])),
                 "more_tools": draw(st.frozensets(st.sampled_from(["file_search", "spare"]))),
             }
@@ -383,3 +386,15 @@ def test_a_capture_beside_recordings_is_not_played(tmp_path):
         assert session.client.responses.create(model="gpt-6-luna", input="What is a token?").metadata == {
             "workshop_source": "authored"
         }
+
+
+def test_many_threads_record_to_one_file(tmp_path):
+    questions = [f"Question {number}?" for number in range(24)]
+    authored = written(tmp_path / "authored", [exchange(ask, Say(f"To {ask}")) for ask in questions])
+    capture = tmp_path / "captured.yaml"
+    with Session(authored, capture) as session, ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(session.ask, ask, way=way) for ask, way in zip(questions, cycle(WAYS))]
+        looked = [threads.submit(lambda: session.captures.not_recorded) for _ in questions]
+        assert [each.result(60)[0][1] for each in asked] == [f"To {ask}" for ask in questions]
+        assert [each.result(60) for each in looked] == [[] for _ in questions]
+    assert asked_and_said(capture) == {ask: f"To {ask}" for ask in questions}
