@@ -6,8 +6,7 @@ nothing; a stream passes through without being held back. Not here: showing or d
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import httpx2
@@ -15,6 +14,7 @@ import httpx2
 from helpers.errors import SpendLimitReached
 from helpers.ledger import Ledger
 from helpers.models import token_price_usd, tool_price_usd
+from helpers.streams import EventReader, is_event_stream, json_object, tee
 
 __all__ = ["Watcher"]
 
@@ -27,7 +27,7 @@ _KIND_OF_OBJECT: Final = {
 }
 _COLLECTIONS: Final = ("conversations", "responses", "files", "vector_stores", "containers")
 _TERMINAL: Final = ("response.completed", "response.incomplete", "response.failed")
-_TOLD: Final = (b"response.created", *(name.encode() for name in _TERMINAL), b"response.output_item.done")
+_TOLD: Final = ("response.created", *_TERMINAL, "response.output_item.done")
 
 
 class Watcher:
@@ -54,8 +54,8 @@ class Watcher:
             self.before(request)
 
         async def after(response: httpx2.Response) -> None:
-            if self._is_stream(response):
-                response.stream = _AsyncTee(response.stream, self._reader(response))
+            if is_event_stream(response):
+                tee(response, self._reader(response))
             elif self._is_told(response):
                 await response.aread()
                 self._read_body(response)
@@ -79,16 +79,11 @@ class Watcher:
 
     def after(self, response: httpx2.Response) -> None:
         """Note what an answer says was created, deleted or used."""
-        if self._is_stream(response):
-            assert isinstance(response.stream, httpx2.SyncByteStream)
-            response.stream = _Tee(response.stream, self._reader(response))
+        if is_event_stream(response):
+            tee(response, self._reader(response))
         elif self._is_told(response):
             response.read()
             self._read_body(response)
-
-    @staticmethod
-    def _is_stream(response: httpx2.Response) -> bool:
-        return response.headers.get("content-type", "").startswith("text/event-stream")
 
     @staticmethod
     def _is_told(response: httpx2.Response) -> bool:
@@ -106,7 +101,7 @@ class Watcher:
         return False
 
     def _read_body(self, response: httpx2.Response) -> None:
-        body = _json_object(response.content)
+        body = json_object(response.content)
         if response.request.method == "DELETE":
             # Taking a file out of a store is told in the same shape as deleting it, and the file is still there.
             only_taken_out = body.get("object") == "vector_store.file.deleted"
@@ -166,67 +161,13 @@ class Watcher:
         searches = sum(item.get("type") == "file_search_call" for item in body.get("output") or [])
         meter.price_usd += searches * tool_price_usd("file_search_call")
 
-    def _reader(self, response: httpx2.Response) -> _StreamReader:
-        return _StreamReader(self, created=response.request.method == "POST")
+    def _reader(self, response: httpx2.Response) -> EventReader:
+        created = response.request.method == "POST"
+        return EventReader(_TOLD.__contains__, lambda _, data: self.read_event(data, created))
 
     def read_event(self, data: bytes, created: bool) -> None:
         """Note what one server-sent event tells (the JSON of its ``data`` line)."""
-        event = _json_object(data)
+        event = json_object(data)
         if isinstance(event.get("response"), dict) and isinstance(event["response"].get("id"), str):
             self._read_response(event["response"], created)
         self._read_item(event.get("item"))
-
-
-class _StreamReader:
-    """Reads the few events that tell something, from the bytes of a stream as they pass."""
-
-    def __init__(self, watcher: Watcher, created: bool) -> None:
-        self._watcher = watcher
-        self._created = created
-        self._rest = b""
-        self._told = False
-
-    def feed(self, chunk: bytes) -> None:
-        *lines, self._rest = (self._rest + chunk).split(b"\n") if b"\n" in chunk else ([self._rest + chunk])
-        for line in lines:
-            if line.startswith(b"event:"):
-                self._told = line[6:].strip() in _TOLD
-            elif self._told and line.startswith(b"data:"):
-                self._watcher.read_event(line[5:].strip(), self._created)
-
-
-class _Tee(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _AsyncTee(httpx2.AsyncByteStream):
-    def __init__(self, stream: Any, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _json_object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object in ``data``, or an empty one: whatever else it is, the SDK reports it, not this."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

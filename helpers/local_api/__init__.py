@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from helpers.local_api.recordings import Library
     from helpers.local_api.turns import TurnSource
 
-__all__ = ["RECORDINGS", "LocalAPI", "StateError", "settings", "shared"]
+__all__ = ["RECORDINGS", "LocalAPI", "StateError", "recordings_folder", "settings", "shared"]
 
 RECORDINGS: Final = Path(__file__).resolve().parents[2] / "data" / "recordings"
 
@@ -183,6 +183,11 @@ def settings() -> Settings:
         "strict": os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
         "pace": os.environ.get("WORKSHOP_PACE", "").strip(),
     }
+
+
+def recordings_folder() -> Path:
+    """Return the folder of the recordings: ``WORKSHOP_RECORDINGS``, else ``data/recordings``."""
+    return _path_from("WORKSHOP_RECORDINGS") or RECORDINGS
 
 
 def _path_from(variable: str) -> Path | None:

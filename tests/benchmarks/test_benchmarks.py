@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import handlers, ingest, search, streams
+from tests.benchmarks import handlers, ingest, recording, search, streams
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,11 @@ from tests.benchmarks import handlers, ingest, search, streams
     [
         (handlers.main, ["--times", "1", "--deltas", "50"], ["x bare", "x openai"]),
         (ingest.main, ["--times", "1"], ["x bare", "x empty", "peak memory"]),
+        (
+            recording.main,
+            ["--times", "1", "--deltas", "50", "--turns", "2"],
+            ["first event", "all of 50", "x without"],
+        ),
         (search.main, ["--chunks", "60", "--times", "2"], ["p50", "first event", "x the time"]),
         (
             streams.main,
