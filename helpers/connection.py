@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import openai
 
 from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
+from helpers.journal import Journal, journal_folder
 from helpers.ledger import Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.traffic import Watcher
@@ -34,6 +35,7 @@ _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
 # By HTTP client, which is what the copies that with_options() makes of a client share.
 _watchers: Final[weakref.WeakKeyDictionary[object, Watcher]] = weakref.WeakKeyDictionary()
+_journals: Final[dict[Path | None, Journal]] = {}
 
 Mode = Literal["live", "recorded"]
 _latest_mode: Mode | None = None
@@ -289,8 +291,9 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     except (local_api.StateError, ValueError) as error:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
-    account = Account.of("recorded", "this process", _RECORDED_KEY)
-    watcher = Watcher(ledger_for(account))
+    state = _kept_state()
+    account = Account.of("recorded", state or "this process", _RECORDED_KEY)
+    watcher = Watcher(ledger_for(account, _journal() if state else None))
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
     if asynchronous:
@@ -313,6 +316,18 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     return client
 
 
+def _kept_state() -> str:
+    """Return the file that keeps what recorded mode made; ``""`` if it is gone with this process."""
+    value = os.environ.get("WORKSHOP_STATE", "").strip()
+    return str(Path(value).expanduser().resolve()) if value else ""
+
+
+def _journal() -> Journal:
+    """Return the journal of this process for the folder that is set now."""
+    folder = journal_folder()
+    return _journals.setdefault(folder, Journal(folder))
+
+
 def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     server = os.environ.get("OPENAI_BASE_URL", "").strip() or _OPENAI_SERVER
     host = urlsplit(server).hostname
@@ -327,7 +342,8 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
             "helpers.model_table(), or leave limit_usd out."
         )
     account = Account.of("live", host, key.value)
-    client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
+    watcher = Watcher(ledger_for(account, _journal()), limit_usd)
+    client = _live_client(key.value, server, watcher, asynchronous)
     install_plain_errors()
     register(client, account)
     _remember_mode("live")
@@ -400,7 +416,7 @@ def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpe
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
     # The same watcher, so that what both spend counts towards one limit.
-    watcher = _watchers.get(client._client) or Watcher(ledger_for(account))
+    watcher = _watchers.get(client._client) or Watcher(ledger_for(account, _journal()))
     made = _live_client(client.api_key, str(client.base_url), watcher, asynchronous)
     register(made, account)
     return made.with_options(
