@@ -20,7 +20,7 @@ import openai
 
 from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
 from helpers.journal import Journal, journal_folder
-from helpers.ledger import Account, all_ledgers, ledger_for, register
+from helpers.ledger import THIS_PROCESS, Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.traffic import Watcher
 
@@ -292,7 +292,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
     state = _kept_state()
-    account = Account.of("recorded", state or "this process", _RECORDED_KEY)
+    account = Account.of("recorded", state or THIS_PROCESS, _RECORDED_KEY)
     watcher = Watcher(ledger_for(account, _journal() if state else None))
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
@@ -308,9 +308,7 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         client = openai.OpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=httpx2.Client(
-                transport=api.transport(), event_hooks=watcher.hooks(), trust_env=False
-            ),
+            http_client=httpx2.Client(transport=watcher.transport(api.transport()), trust_env=False),
         )
     register(client, account)
     return client

@@ -24,6 +24,8 @@ from helpers.journal import Journal
 
 __all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
 
+THIS_PROCESS: Final = "this process"
+"""The server of an account that is gone with this process."""
 _PERSON: Final = b"workshop-account"
 # The order of removal: what points at other things goes before what it points at.
 _KINDS: Final = ("response", "conversation", "vector store", "file", "container")
@@ -227,9 +229,24 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
     from helpers.connection import synchronous  # here, because connecting needs the ledger
 
     ledger = ledger_of(client)
-    report = remove(synchronous(client), ledger.entries, ledger.forget)
+    worker = synchronous(client)
+    for container in _untold_containers(worker):
+        ledger.note("container", container, "made by the code interpreter")
+    report = remove(worker, ledger.entries, ledger.forget)
     print(report)
     return report
+
+
+def _untold_containers(client: openai.OpenAI) -> list[str]:
+    """Return containers that were made for an answer which was interrupted before it named them.
+
+    Only where all that there is was made by this process: in an account, they may be anybody's. There they end by
+    themselves, 20 minutes after their last use.
+    """
+    account = account_of(client)
+    if account is None or account.server != THIS_PROCESS:
+        return []
+    return [container.id for container in client.containers.list(limit=100) if container.status == "running"]
 
 
 def remove(client: openai.OpenAI, entries: Iterable[Entry], forget: Callable[[str], object]) -> CleanupReport:

@@ -1,11 +1,13 @@
 """What the client's own traffic shows: what was created, what it used, and whether the limit is reached.
 
-Here live the event hooks that ``connect()`` gives to the HTTP client. They read answers that pass by and change
-nothing; a stream passes through without being held back. Not here: showing or deleting (``ledger.py``).
+Here live the event hooks that ``connect()`` gives to the HTTP client, and the transport that does the same for what is
+answered in this process. They read answers that pass by and change nothing; a stream passes through without being held
+back. Not here: showing or deleting (``ledger.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
@@ -13,6 +15,7 @@ from typing import Any, Final
 import httpx2
 
 from helpers.errors import SpendLimitReached
+from helpers.interrupts import held_back
 from helpers.ledger import Ledger
 from helpers.models import token_price_usd, tool_price_usd
 
@@ -27,7 +30,8 @@ _KIND_OF_OBJECT: Final = {
 }
 _COLLECTIONS: Final = ("conversations", "responses", "files", "vector_stores", "containers")
 _TERMINAL: Final = ("response.completed", "response.incomplete", "response.failed")
-_TOLD: Final = (b"response.created", *(name.encode() for name in _TERMINAL), b"response.output_item.done")
+_ITEMS: Final = ("response.output_item.added", "response.output_item.done")
+_TOLD: Final = ("response.created", *_TERMINAL, *_ITEMS)
 
 
 class Watcher:
@@ -61,6 +65,14 @@ class Watcher:
                 self._read_body(response)
 
         return {"request": [before], "response": [after]}
+
+    def transport(self, inner: httpx2.BaseTransport) -> httpx2.BaseTransport:
+        """Return a transport that does what the hooks do, and leaves no moment between creating and noting.
+
+        Args:
+            inner: a transport that answers in this process, at once.
+        """
+        return _NotingTransport(self, inner)
 
     def before(self, request: httpx2.Request) -> None:
         """Refuse a request that asks a model for an answer once the limit is reached.
@@ -190,7 +202,7 @@ class _StreamReader:
         *lines, self._rest = (self._rest + chunk).split(b"\n") if b"\n" in chunk else ([self._rest + chunk])
         for line in lines:
             if line.startswith(b"event:"):
-                self._told = line[6:].strip() in _TOLD
+                self._told = line[6:].strip().decode("ascii", "replace") in _TOLD
             elif self._told and line.startswith(b"data:"):
                 self._watcher.read_event(line[5:].strip(), self._created)
 
@@ -199,14 +211,61 @@ class _Tee(httpx2.SyncByteStream):
     def __init__(self, stream: httpx2.SyncByteStream, reader: _StreamReader) -> None:
         self._stream = stream
         self._reader = reader
+        self._chunks: Iterator[bytes] | None = None
+        self._first: list[bytes] = []
+
+    def read_first(self) -> None:
+        """Read the first chunk now: it tells the response's id."""
+        self._chunks = iter(self._stream)
+        for chunk in self._chunks:
+            self._reader.feed(chunk)
+            self._first.append(chunk)
+            break
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
+        while self._first:
+            yield self._first.pop(0)
+        for chunk in self._chunks or self._stream:
             self._reader.feed(chunk)
             yield chunk
 
     def close(self) -> None:
         self._stream.close()
+
+
+class _NotingTransport(httpx2.BaseTransport):
+    def __init__(self, watcher: Watcher, inner: httpx2.BaseTransport) -> None:
+        self._watcher = watcher
+        self._inner = inner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._watcher.before(request)
+        response: httpx2.Response | None = None
+        try:
+            with contextlib.nullcontext() if _may_take_long(request) else held_back():
+                response = self._inner.handle_request(request)
+                self._watcher.after(response)
+                if isinstance(response.stream, _Tee):
+                    response.stream.read_first()
+        except BaseException:
+            # Nobody gets it, so nobody else can close it: its conversation would stay busy.
+            if response is not None:
+                response.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _may_take_long(request: httpx2.Request) -> bool:
+    """Whether the answer may wait for code to run: a person must be able to interrupt that."""
+    if request.method == "GET":
+        return "/responses/" in request.url.path
+    if request.method != "POST" or not request.url.path.endswith("/responses"):
+        return False
+    body = _json_object(request.read())
+    return not body.get("stream") and "code_interpreter" in str(body.get("tools"))
 
 
 class _AsyncTee(httpx2.AsyncByteStream):
