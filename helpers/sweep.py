@@ -49,7 +49,7 @@ class Found:
     Attributes:
         entry: what it is.
         made_at: seconds since 1970; ``None`` if it is not known.
-        size_bytes: of a vector store; ``None`` for all else, and where it could not be asked for.
+        size_bytes: of a vector store; ``None`` for all else, and for a store that the account does not list any more.
         known_from: ``"journal"`` or ``"tag"``.
     """
 
@@ -60,7 +60,7 @@ class Found:
 
     @property
     def usd_per_day(self) -> float | None:
-        """What it costs for each day that it stays, beyond what is free; ``None`` if that is not known.
+        """What it costs at most for each day that it stays; ``None`` for a vector store that is gone.
 
         Only storage in vector stores is billed by the day ($0.10 for each GB, the first GB of an account is free:
         https://developers.openai.com/api/docs/pricing).
@@ -268,7 +268,7 @@ def _age_text(made_at: float | None, now_s: float) -> str:
 def _cost_text(found: Found) -> str:
     usd = found.usd_per_day
     if usd is None:
-        return "?"
+        return "gone already"  # it is not among the stores of the account: it has expired, as a rule
     if not found.size_bytes:
         return "nothing"
     return f"at most ${usd:.4f} a day ({size_text(found.size_bytes)})"

@@ -215,12 +215,13 @@ class _Tee(httpx2.SyncByteStream):
         self._first: list[bytes] = []
 
     def read_first(self) -> None:
-        """Read the first chunk now: it tells the response's id."""
+        """Read the first event now: it tells the response's id."""
         self._chunks = iter(self._stream)
         for chunk in self._chunks:
             self._reader.feed(chunk)
             self._first.append(chunk)
-            break
+            if b"\n\n" in b"".join(self._first):
+                break
 
     def __iter__(self) -> Iterator[bytes]:
         while self._first:

@@ -210,6 +210,7 @@ def test_a_live_run_that_fails_everywhere_says_the_key_nowhere(path, echo, tmp_p
         folder=project / "notebooks",
         allow_errors=True,
         OPENAI_BASE_URL=echo,
+        OPENAI_LOG="debug",  # what the SDK logs is shown below the cells
         WORKSHOP_API="live",
         WORKSHOP_JOURNAL=str(tmp_path / "journal"),
         PYTHONPATH=str(colab(tmp_path, key if place == "Colab" else "")),

@@ -24,14 +24,15 @@ class OpenAI:
     def __init__(self):
         self.stores = []
         self.refused = set()
+        self.missing = set()
         self.deleted = []
 
     def __call__(self, request):
         path = request.url.path.removeprefix("/v1/")
         if request.method == "DELETE":
-            if path in self.refused:
+            if path in self.refused | self.missing:
                 error = {"message": "No.", "type": "server_error", "code": None, "param": None}
-                return httpx2.Response(403, json={"error": error})
+                return httpx2.Response(403 if path in self.refused else 404, json={"error": error})
             self.deleted.append(path)
             return httpx2.Response(200, json={"id": path.rpartition("/")[2], "object": "x", "deleted": True})
         listed = self.stores if path == "vector_stores" else []
@@ -165,6 +166,16 @@ def test_a_tagged_store_of_a_running_notebook_is_left_alone(live, journals):
     assert main(["sweep", "--yes", "--tagged"], ask=unasked) == 0
     assert live.deleted == []
     running.gone("vs_1")
+
+
+def test_a_store_that_has_expired_meanwhile_is_shown_as_gone_and_forgotten(live, journals, capsys):
+    live.missing.add("vector_stores/vs_old")
+    left_by_an_ended_process(journals, ("vector store", "vs_old"))
+    assert main(["sweep", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert "gone already" in said
+    assert "deleted nothing · 1 already gone · 0 left" in said
+    assert list(journals.iterdir()) == []
 
 
 def test_what_could_not_be_removed_is_told_and_found_again(live, journals, capsys):
