@@ -184,6 +184,10 @@ TELL_ERRORS = (
 )
 
 
+def printed(cell, name="stdout"):
+    return "".join(output.text for output in cell.outputs if output.get("name") == name)
+
+
 @pytest.mark.notebook
 @each_notebook
 def test_a_live_run_that_fails_everywhere_says_the_key_nowhere(path, echo, tmp_path):
@@ -216,10 +220,10 @@ def test_a_live_run_that_fails_everywhere_says_the_key_nowhere(path, echo, tmp_p
         PYTHONPATH=str(colab(tmp_path, key if place == "Colab" else "")),
         **settings,
     )
-    first = "".join(output.get("text", "") for output in ran.cells[connects + 1].outputs)
-    assert "live · key from" in first
-    assert ran.cells[connects + 2].outputs[0].text == "The server repeats the key: True\n"
-    errors = json.loads(ran.cells[-1].outputs[0].text)
+    assert "live · key from" in printed(ran.cells[connects + 1])
+    assert printed(ran.cells[connects + 2]) == "The server repeats the key: True\n"
+    assert "DEBUG" in printed(ran.cells[connects + 2], "stderr")
+    errors = json.loads(printed(ran.cells[-1]))
     assert len(errors) > 5
     assert [error for error in errors if error["holds the SDK's"] or error["says the key"]] == []
     for cell in ran.cells:
