@@ -481,7 +481,6 @@ def _indented(text: str) -> str:
 STYLE: Final = """<style>
 .wc-look {
   --wc-line: var(--jp-border-color2, var(--colab-border-color, rgba(128, 128, 128, .35)));
-  --wc-soft: var(--jp-ui-font-color2, var(--colab-secondary-text-color, inherit));
   --wc-shade: rgba(128, 128, 128, .10);
 }
 .wc-root {
@@ -517,7 +516,7 @@ STYLE: Final = """<style>
 .wc-look .wc-tool summary { cursor: pointer; color: inherit; }
 .wc-look .wc-figure { margin: 8px 0; }
 .wc-look .wc-figure img { max-width: min(100%, 620px); height: auto; background: #fff; border-radius: 4px; display: block; }
-.wc-look .wc-figure figcaption, .wc-look .wc-aside, .wc-look .wc-marks, .wc-look .wc-cited, .wc-look .wc-files { font-size: .88em; color: var(--wc-soft); margin: 2px 0; }
+.wc-look .wc-figure figcaption, .wc-look .wc-aside, .wc-look .wc-marks, .wc-look .wc-cited, .wc-look .wc-files { font-size: .88em; color: inherit; opacity: .8; margin: 2px 0; }
 .wc-look .wc-cited p, .wc-look .wc-files p { margin: .3em 0 0; font-weight: 600; }
 .wc-look .wc-cited ul, .wc-look .wc-files ul { margin: .1em 0; }
 .wc-look .wc-cited ul + p { font-weight: normal; }
@@ -535,5 +534,5 @@ STYLE: Final = """<style>
 .wc-look .wc-name { color: var(--jp-mirror-editor-def-color, inherit); }
 .wc-look .wc-builtin { color: var(--jp-mirror-editor-builtin-color, inherit); }
 .jp-OutputArea:has(.wc-root) > .jp-OutputArea-child:has(.wc-transcript), .output:has(.wc-root) > .output_area:has(.wc-transcript),
-#output-area:has(.wc-root) .wc-transcript, #output-body:has(.wc-root) .wc-transcript { display: none; }
+#output-area:has(.wc-root) .wc-transcript, .cell_container:has(.wc-root) .wc-transcript { display: none; }
 </style>"""

@@ -548,7 +548,8 @@ class _Widgets:
             placeholder="Write a question, then Enter",
             description="Question",
             continuous_update=False,
-            layout=kit.Layout(flex="1 1 auto", width="auto", min_width="160px"),
+            style={"description_width": "initial"},
+            layout=kit.Layout(flex="1 1 260px", width="auto", min_width="200px"),
         )
         self._text.on_msg(self._draft.on_message)
         self._text.observe(self._draft.on_value, "value")
@@ -563,23 +564,26 @@ class _Widgets:
         ]
         self._notice = kit.HTML()
         self._totals = kit.HTML(layout=kit.Layout(flex="1 1 auto"))
-        rows = [kit.HTML(STYLE + self._head()), scroll]
-        controls = [kit.HBox([self._text, self._send_button, self._stop_button]), self._notice]
+        head = kit.HTML(STYLE + self._head())
+
+        def row(*parts: Any) -> Any:
+            return kit.HBox(list(parts), layout=kit.Layout(align_items="center", flex_flow="row wrap"))
+
+        controls = [row(self._text, self._send_button, self._stop_button), self._notice]
         if self._suggestions:
-            controls.insert(0, kit.HBox(self._suggestions, layout=kit.Layout(flex_flow="row wrap")))
-        foot = kit.HBox(
-            [self._totals, self._new_button], layout=kit.Layout(align_items="center", flex_flow="row wrap")
-        )
-        self.root = kit.VBox([*rows, kit.VBox(controls), foot])
-        for widget, name in (
-            (self.root, "wc-root wc-look"),
-            (rows[0], "wc-head"),
-            (scroll, "wc-messages"),
-            (self.root.children[2], "wc-controls"),
-            (foot, "wc-foot"),
+            controls.insert(0, row(*self._suggestions))
+        foot = row(self._totals, self._new_button)
+        bottom = kit.VBox(controls)
+        self.root = kit.VBox([head, scroll, bottom, foot])
+        for widget, names in (
+            (self.root, ("wc-root", "wc-look")),
+            (head, ("wc-head",)),
+            (scroll, ("wc-messages",)),
+            (bottom, ("wc-controls",)),
+            (foot, ("wc-foot",)),
         ):
-            for each in name.split():
-                widget.add_class(each)
+            for name in names:
+                widget.add_class(name)
 
     def _head(self) -> str:
         assistant = self._chat.assistant

@@ -99,6 +99,7 @@ def connect(
         recorded · you asked for it, nothing will be spent · gpt-6-luna · openai 3.54.0
     """
     dotenv = _read_dotenv()
+    hide(dotenv.get("OPENAI_API_KEY", ""))  # whoever reads the file finds it, in every mode
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
         if dotenv.get(name):
             os.environ.setdefault(name, dotenv[name])

@@ -64,6 +64,7 @@ def running_lab(folder: Path, **variables: str) -> Iterator[str]:
         "--ServerApp.ip=127.0.0.1",
     ]
     command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--allow-root"]
+    command += ["--LabApp.expose_app_in_browser=True"]
     command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     env = {
         name: value for name, value in environment(**settings).items() if name not in ("CI", "PYTEST_VERSION")
@@ -127,6 +128,14 @@ def choose(page: Any, menu: str, item: str) -> None:
     """Choose an item of a menu."""
     page.get_by_role("menuitem", name=menu, exact=True).click()
     page.get_by_role("menuitem", name=item, exact=True).click()
+
+
+def run_command(page: Any, command: str, **arguments: Any) -> None:
+    """Run one of JupyterLab's commands."""
+    page.evaluate(
+        "([command, arguments]) => window.jupyterapp.commands.execute(command, arguments)",
+        [command, arguments],
+    )
 
 
 def picture(page: Any, name: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from helpers import (
     connect,
     connection,
     current_mode,
+    errors,
     ledger_of,
     run_summary,
 )
@@ -80,6 +81,22 @@ def test_the_order_of_keys_is_environment_then_dotenv_then_colab(monkeypatch, ca
     said = capsys.readouterr().out
     assert "key from the environment" in said
     assert "sk-planted" not in said
+
+
+@pytest.mark.parametrize("mode", ["live", "recorded"])
+def test_a_key_from_dotenv_is_taken_out_of_what_is_shown(mode, tmp_path, monkeypatch, unchecked):
+    monkeypatch.setattr(errors, "_SECRETS", errors._Secrets())
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=opaque-token-of-a-proxy\n")
+    connect(mode)
+    assert errors.redact("It is opaque-token-of-a-proxy.") == "It is [key]."
+
+
+def test_a_key_that_was_typed_is_taken_out_of_what_is_shown(monkeypatch, unchecked):
+    monkeypatch.setattr(errors, "_SECRETS", errors._Secrets())
+    monkeypatch.setattr(connection, "_can_type", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "typed-token-of-a-proxy")
+    connect("live", ask=True)
+    assert errors.redact("It is typed-token-of-a-proxy.") == "It is [key]."
 
 
 def test_a_key_from_dotenv_stays_out_of_the_environment(tmp_path, unchecked):
