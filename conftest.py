@@ -54,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.clear()
     os.environ.update(recorded)
     os.environ["WORKSHOP_STRICT"] = "1"
+    # What tests make is gone with them, and no line about it belongs into a person's home.
+    os.environ["WORKSHOP_JOURNAL"] = "off"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

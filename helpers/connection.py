@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import openai
 
 from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
-from helpers.ledger import Account, all_ledgers, ledger_for, register
+from helpers.journal import Journal, journal_folder
+from helpers.ledger import THIS_PROCESS, Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.recording import Recorder
 from helpers.shapes import Shapes
@@ -37,6 +38,7 @@ _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
+_journals: Final[dict[Path | None, Journal]] = {}
 Mode = Literal["live", "recorded"]
 _latest_mode: Mode | None = None
 """The mode of the last client that ``connect`` made in this process; ``None`` before the first."""
@@ -305,8 +307,9 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     except (local_api.StateError, ValueError) as error:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
-    account = Account.of("recorded", "this process", _RECORDED_KEY)
-    watchers: list[_Watches] = [Watcher(ledger_for(account)), *_shapes()]
+    state = _kept_state()
+    account = Account.of("recorded", state or THIS_PROCESS, _RECORDED_KEY)
+    watcher = Watcher(ledger_for(account, _journal() if state else None))
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
     if asynchronous:
@@ -314,7 +317,9 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
             http_client=httpx2.AsyncClient(
-                transport=api.async_transport(), event_hooks=_async_hooks(watchers), trust_env=False
+                transport=api.async_transport(),
+                event_hooks=_async_hooks([watcher, *_shapes()]),
+                trust_env=False,
             ),
         )
     else:
@@ -322,11 +327,23 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
             http_client=httpx2.Client(
-                transport=api.transport(), event_hooks=_hooks(watchers), trust_env=False
+                transport=watcher.transport(api.transport()), event_hooks=_hooks(_shapes()), trust_env=False
             ),
         )
     register(client, account)
     return client
+
+
+def _kept_state() -> str:
+    """Return the file that keeps what recorded mode made; ``""`` if it is gone with this process."""
+    value = os.environ.get("WORKSHOP_STATE", "").strip()
+    return str(Path(value).expanduser().resolve()) if value else ""
+
+
+def _journal() -> Journal:
+    """Return the journal of this process for the folder that is set now."""
+    folder = journal_folder()
+    return _journals.setdefault(folder, Journal(folder))
 
 
 def _live(
@@ -346,7 +363,7 @@ def _live(
         )
     account = Account.of("live", host, key.value)
     captures = _captures() if records else None
-    watchers: list[_Watches] = [Watcher(ledger_for(account), limit_usd), *_shapes()]
+    watchers: list[_Watches] = [Watcher(ledger_for(account, _journal()), limit_usd), *_shapes()]
     if captures is not None:
         watchers.append(Recorder(captures))
     client = _live_client(key.value, server, watchers, asynchronous)
@@ -467,7 +484,7 @@ def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpe
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
     # The same watchers, so that what both spend counts towards one limit, and both are recorded.
-    watchers = _watchers.get(client._client) or [Watcher(ledger_for(account))]
+    watchers = _watchers.get(client._client) or [Watcher(ledger_for(account, _journal()))]
     made = _live_client(client.api_key, str(client.base_url), watchers, asynchronous)
     register(made, account)
     return made.with_options(

@@ -60,10 +60,23 @@ class Tee(httpx2.SyncByteStream):
     def __init__(self, stream: httpx2.SyncByteStream, reader: EventReader) -> None:
         self._stream = stream
         self._reader = reader
+        self._chunks: Iterator[bytes] | None = None
+        self._first: list[bytes] = []
+
+    def read_first(self) -> None:
+        """Read the first event now: it tells the response's id."""
+        self._chunks = iter(self._stream)
+        for chunk in self._chunks:
+            self._reader.feed(chunk)
+            self._first.append(chunk)
+            if b"\n\n" in b"".join(self._first):
+                break
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in self._stream:
+            while self._first:
+                yield self._first.pop(0)
+            for chunk in self._chunks or self._stream:
                 self._reader.feed(chunk)
                 yield chunk
         finally:

@@ -1,20 +1,23 @@
 """What the client's own traffic shows: what was created, what it used, and whether the limit is reached.
 
-Here live the event hooks that ``connect()`` gives to the HTTP client. They read answers that pass by and change
-nothing; a stream passes through without being held back. Not here: showing or deleting (``ledger.py``).
+Here live the event hooks that ``connect()`` gives to the HTTP client, and the transport that does the same for what is
+answered in this process. They read answers that pass by and change nothing; a stream passes through without being held
+back. Not here: showing or deleting (``ledger.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import httpx2
 
 from helpers.errors import SpendLimitReached
+from helpers.interrupts import held_back
 from helpers.ledger import Ledger
 from helpers.models import token_price_usd, tool_price_usd
-from helpers.streams import EventReader, is_event_stream, json_object, tee
+from helpers.streams import EventReader, Tee, is_event_stream, json_object, tee
 
 __all__ = ["Watcher"]
 
@@ -27,7 +30,8 @@ _KIND_OF_OBJECT: Final = {
 }
 _COLLECTIONS: Final = ("conversations", "responses", "files", "vector_stores", "containers")
 _TERMINAL: Final = ("response.completed", "response.incomplete", "response.failed")
-_TOLD: Final = ("response.created", *_TERMINAL, "response.output_item.done")
+_ITEMS: Final = ("response.output_item.added", "response.output_item.done")
+_TOLD: Final = ("response.created", *_TERMINAL, *_ITEMS)
 
 
 class Watcher:
@@ -61,6 +65,14 @@ class Watcher:
                 self._read_body(response)
 
         return {"request": [before], "response": [after]}
+
+    def transport(self, inner: httpx2.BaseTransport) -> httpx2.BaseTransport:
+        """Return a transport that does what the hooks do, and leaves no moment between creating and noting.
+
+        Args:
+            inner: a transport that answers in this process, at once.
+        """
+        return _NotingTransport(self, inner)
 
     def before(self, request: httpx2.Request) -> None:
         """Refuse a request that asks a model for an answer once the limit is reached.
@@ -171,3 +183,38 @@ class Watcher:
         if isinstance(event.get("response"), dict) and isinstance(event["response"].get("id"), str):
             self._read_response(event["response"], created)
         self._read_item(event.get("item"))
+
+
+class _NotingTransport(httpx2.BaseTransport):
+    def __init__(self, watcher: Watcher, inner: httpx2.BaseTransport) -> None:
+        self._watcher = watcher
+        self._inner = inner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._watcher.before(request)
+        response: httpx2.Response | None = None
+        try:
+            with contextlib.nullcontext() if _may_take_long(request) else held_back():
+                response = self._inner.handle_request(request)
+                self._watcher.after(response)
+                if isinstance(response.stream, Tee):
+                    response.stream.read_first()
+        except BaseException:
+            # Nobody gets it, so nobody else can close it: its conversation would stay busy.
+            if response is not None:
+                response.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _may_take_long(request: httpx2.Request) -> bool:
+    """Whether the answer may wait for code to run: a person must be able to interrupt that."""
+    if request.method == "GET":
+        return "/responses/" in request.url.path
+    if request.method != "POST" or not request.url.path.endswith("/responses"):
+        return False
+    body = json_object(request.read())
+    return not body.get("stream") and "code_interpreter" in str(body.get("tools"))
