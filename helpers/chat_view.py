@@ -445,7 +445,7 @@ def turn_plain(turn: Turn) -> str:
         blocks.append(doing(turn))
     elif _notes(turn):
         blocks.append("\n".join(_notes(turn)))
-    return "\n\n".join(blocks)
+    return plain_text("\n\n".join(blocks))
 
 
 def transcript_plain(title: str, turns: Sequence[Turn]) -> str:

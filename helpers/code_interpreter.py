@@ -69,7 +69,7 @@ class CodeImage:
     height: int = 0
 
     def __repr__(self) -> str:
-        return f"[image: {self.alt_text}]"
+        return f"[image: {plain_text(self.alt_text)}]"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return (self.bundle(), {self.mime_type: {"alt": self.alt_text}} if self.mime_type else {})
@@ -125,7 +125,7 @@ class CodeCall:
         """Return code and output as plain text, both indented."""
         parts = [
             "Code",
-            _indented(self.code),
+            _indented(plain_text(self.code)),
             self.output_plain(),
             *(f"{_INDENT}{image!r}" for image in self.images),
         ]

@@ -63,7 +63,7 @@ class FunctionCall:
         if result is None:
             return {"writing": "…", "waiting": "…"}.get(self.status, "the run ended before it was called")
         if result.error:
-            return f"{result.error} The model was told."
+            return f"{_one_line(result.error, 2_000)} The model was told."
         cut = " (cut, because it was too long)" if result.shortened else ""
         return f"{excerpt(result.output, _LINE_CHARACTERS) or 'an empty text'}{cut}"
 

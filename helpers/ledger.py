@@ -19,7 +19,7 @@ from typing import Final
 
 import openai
 
-from helpers.errors import explain
+from helpers.errors import explain, without_controls
 from helpers.journal import Journal
 
 __all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
@@ -211,7 +211,7 @@ class CleanupReport:
         parts.append(f"{len(self.left)} left")
         lines = [" · ".join(parts)]
         lines += [f"  still there: {entry.kind} {entry.id}: {reason}" for entry, reason in self.left]
-        return "\n".join(lines)
+        return without_controls("\n".join(lines))
 
     def _ipython_display_(self) -> None:
         """Show nothing more: ``cleanup`` printed the report already."""
