@@ -1193,6 +1193,11 @@ def missing_groups(project: Project, python: Path | None = None) -> dict[str, Mi
         missing["install"] = Missing(
             "no package index can be reached", "connect to a network, or configure pip"
         )
+    npm = shutil.which("npm")
+    if npm is None:
+        missing["node"] = Missing("no npm here", "install Node.js (Debian: apt-get install nodejs npm)")
+    elif python is not None and not _npm_answers(project, npm):
+        missing["node"] = Missing("no npm registry can be reached", "connect to a network, or configure npm")
     return missing
 
 
@@ -1282,6 +1287,15 @@ def _index_answers(project: Project, python: Path) -> bool:
     return status == 0
 
 
+def _npm_answers(project: Project, npm: str) -> bool:
+    """Return whether npm, as it is configured here, can ask its registry."""
+    options = ["--fetch-retries=0", "--fetch-timeout=10000", "--loglevel=silent"]
+    status, _ = project.output_of(
+        [npm, "view", "openai", "version", *options], environment=_clean_environment(), timeout_s=60
+    )
+    return status == 0
+
+
 @dataclasses.dataclass
 class Step:
     """One program of the test run, and what came of it."""
@@ -1318,22 +1332,23 @@ def test_steps(
         words = options.pytest_arguments
         chosen = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "-m"]
         # The tests that install packages need the network that everything else is kept from.
-        if any(re.search(r"(?<!not )\binstall\b", expression) for expression in chosen):
+        if any(re.search(r"(?<!not )\b(install|node)\b", expression) for expression in chosen):
             return [Step("pytest", [*pytest, *words], recorded)]
         return [Step("pytest", [*prefix, *pytest, *words], isolated)]
     steps = [
         Step("ruff check", [python, "-m", "ruff", "check", "."], recorded),
         Step("ruff format", [python, "-m", "ruff", "format", "--check", "."], recorded),
         Step("mypy", [python, "-m", "mypy"], recorded),
-        Step("unit tests", [*prefix, *pytest, "-m", "not install", "tests"], isolated),
+        Step("unit tests", [*prefix, *pytest, "-m", "not install and not node", "tests"], isolated),
     ]
     notebooks: list[str | Path] = [*pytest, "--nbmake", "--nbmake-timeout=300", project.notebooks]
     if options.live:
         steps.append(Step("notebooks, live", [*notebooks, "--live"], open_environment))
     else:
         steps.append(Step("notebooks", [*prefix, *notebooks], isolated))
-    if "install" not in missing:
-        steps.append(Step("installing", [*pytest, "-m", "install", "tests"], recorded))
+    installing = [name for name in ("install", "node") if name not in missing]
+    if installing:
+        steps.append(Step("installing", [*pytest, "-m", " or ".join(installing), "tests"], recorded))
     return steps
 
 

@@ -42,31 +42,36 @@ def saved_code_cells(path):
     raise AssertionError("not every cell was run and saved")
 
 
-def run_all(page):
-    """Choose Run All Cells and wait for what the last cell, the clean-up, prints."""
-    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+SEES_THE_END = """() => {
+    const panel = document.querySelector('.jp-Notebook');
+    const outer = panel && panel.querySelector('.jp-WindowedPanel-outer') || panel;
+    if (outer) outer.scrollTop = outer.scrollHeight;
+    return [...document.querySelectorAll('.jp-OutputArea-output pre')]
+        .some(element => / · 0 left/.test(element.textContent));
+}"""
+LONGEST_RUN_S = 300  # answers come at the speed of a model here, and other things may run on the machine
+IDLE_S = 15
 
-    for attempt in range(3):
-        choose(page, "Run", "Run All Cells")
-        try:
-            # JupyterLab draws only what is near the screen, so look for it at the end.
-            page.wait_for_function(
-                """() => {
-                    const panel = document.querySelector('.jp-Notebook');
-                    const outer = panel && panel.querySelector('.jp-WindowedPanel-outer') || panel;
-                    if (outer) outer.scrollTop = outer.scrollHeight;
-                    return [...document.querySelectorAll('.jp-OutputArea-output pre')]
-                        .some(element => / · 0 left/.test(element.textContent));
-                }""",
-                timeout=60_000,
-                polling=500,
-            )
-            return
-        except PlaywrightTimeout:
-            # JupyterLab now and then says idle before the kernel is connected, and then drops cells that are sent to
-            # it; a person would choose Run All again.
-            if attempt == 2:
-                raise
+
+def run_all(page):
+    """Choose Run All Cells and wait for what the last cell, the clean-up, prints.
+
+    JupyterLab now and then says idle before the kernel is connected, and then drops cells that are sent to it. A person
+    who sees that nothing happens would choose Run All again, and so does this.
+    """
+    choose(page, "Run", "Run All Cells")
+    end = time.monotonic() + LONGEST_RUN_S
+    last_busy = time.monotonic()
+    # JupyterLab draws only what is near the screen, so it is looked for at the end.
+    while not page.evaluate(SEES_THE_END):
+        now = time.monotonic()
+        assert now < end, "the last cell did not run"
+        if page.locator(".jp-Notebook-ExecutionIndicator").get_attribute("data-status") == "busy":
+            last_busy = now
+        elif now - last_busy > IDLE_S:
+            choose(page, "Run", "Run All Cells")
+            last_busy = now
+        page.wait_for_timeout(500)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

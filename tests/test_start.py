@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 import start
 from helpers.local_api import LocalAPI
 from helpers.local_api.__main__ import main as local_api
-from tests.loopback import served
+from helpers.local_api.serving import serving
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 KEY = "sk-proj-this-must-never-be-shown"
@@ -668,13 +668,10 @@ def test_a_notebook_is_recorded_from_a_served_api_and_plays_back(monkeypatch, ca
     monkeypatch.setenv("WORKSHOP_RECORDINGS", str(recordings))
     monkeypatch.setenv("WORKSHOP_RECORD_TO", "")
     monkeypatch.setenv("WORKSHOP_LIMIT_USD", "")
-    # The served API is on this machine, also where a test run sets dead proxies.
-    api = LocalAPI(recordings=recordings)
-    with served(api) as address:
+    with serving(recordings=recordings) as address:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         command = ["--limit", "1", "--record-to", str(recordings / "captured"), str(notebook)]
         assert start.run_in_environment(command) == 0, capsys.readouterr().out
-    api.close()
     shown = capsys.readouterr().out
     assert "recorded: 1 answer, in" in shown
     assert "not recorded: Not in the recordings?: the offline helper answered, and no model" in shown
@@ -735,7 +732,7 @@ def test_pytest_runs_in_a_namespace_or_behind_the_hook_and_the_installations_out
     for name in ("unit tests", "notebooks"):
         assert found[name].command[:2] == ["unshare", "-rn"]
         assert found[name].environment["WORKSHOP_NETWORK"] == "namespace"
-    found["installing"].command.index("install")
+    assert "install or node" in found["installing"].command
     assert "unshare" not in found["installing"].command
     found = steps(machine, missing=("netns",))
     for name in ("unit tests", "notebooks"):
@@ -752,6 +749,8 @@ def test_pytest_runs_in_a_namespace_or_behind_the_hook_and_the_installations_out
         (["-m", "not install"], True),
         (["-m", "install"], False),
         (["-m", "install and netns", "-x"], False),
+        (["-m", "node"], False),
+        (["-m", "not install and not node"], True),
     ],
 )
 def test_arguments_for_pytest_run_only_pytest(machine, words, isolated):
@@ -759,6 +758,31 @@ def test_arguments_for_pytest_run_only_pytest(machine, words, isolated):
     assert list(found) == ["pytest"]
     assert found["pytest"].command[-len(words) :] == words
     assert (found["pytest"].command[0] == "unshare") is isolated
+
+
+@pytest.mark.parametrize(
+    ("missing", "expression"),
+    [((), "install or node"), (("node",), "install"), (("install",), "node"), (("install", "node"), None)],
+)
+def test_what_installs_packages_runs_as_far_as_it_can(machine, missing, expression):
+    found = steps(machine, missing=missing)
+    assert ("installing" in found) is (expression is not None)
+    if expression:
+        assert expression in found["installing"].command
+
+
+@pytest.mark.parametrize(
+    ("npm", "answers", "why"),
+    [(None, True, "no npm here"), ("npm", False, "no npm registry can be reached"), ("npm", True, None)],
+)
+def test_the_node_tests_need_npm_and_its_registry(machine, monkeypatch, npm, answers, why):
+    def pretended(command, **_):
+        return int(command[0] == "npm" and not answers)
+
+    monkeypatch.setattr(start.shutil, "which", lambda name: npm if name == "npm" else None)
+    machine.project.execute = pretended
+    found = start.missing_groups(machine.project, Path("python"))
+    assert (found["node"].why if "node" in found else None) == why
 
 
 def run_the_tests(machine, monkeypatch, *words, missing=(), failing=""):

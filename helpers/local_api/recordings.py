@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import functools
 import os
 import re
 import threading
@@ -82,6 +83,7 @@ class Exchange:
         return f"{self.file}:{self.line}"
 
 
+@functools.lru_cache(maxsize=4096)  # every recorded question is compared at every request
 def normalised(text: str) -> str:
     """Return a text as questions are compared: NFKC, case folded, white space joined, no punctuation at its end.
 
