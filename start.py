@@ -948,7 +948,9 @@ def record(project: Project, options: argparse.Namespace) -> int:
     captured = recordings / "captured"
     environment = learner_environment(project.root)
     status = 0
-    if not options.no_run:
+    if options.no_run:
+        set_up(project, environment, options.wheels)
+    else:
         if not key_found_in(project.root):
             raise Problem("Recording needs a key and none was found. Put OPENAI_API_KEY in .env.")
         if not options.yes and not may_spend(len(wanted), options.limit):
@@ -961,8 +963,6 @@ def record(project: Project, options: argparse.Namespace) -> int:
             folder=project.root,
             environment=_clean_environment(WORKSHOP_API="record", WORKSHOP_RECORDINGS=str(recordings)),
         )
-    else:
-        set_up(project, environment, options.wheels)
     files = [captured / f"{path.stem}.yaml" for path in wanted]
     files = [path for path in files if path.is_file()]
     if not files:

@@ -22,8 +22,7 @@ from helpers import (
     run_summary,
 )
 from helpers.connection import asynchronous
-from helpers.local_api import LocalAPI
-from tests.loopback import served
+from helpers.local_api.serving import serving
 
 KEY = "sk-planted-0123456789abcdef"
 
@@ -166,10 +165,8 @@ def server(tmp_path):
     (recordings / "a.yaml").write_text(
         "source: authored\nexchanges:\n  - ask: What is a token?\n    steps:\n      - say: A piece of text.\n"
     )
-    api = LocalAPI(recordings=recordings)
-    with served(api) as address:
+    with serving(recordings=recordings) as address:
         yield address
-    api.close()
 
 
 def test_recording_is_live_and_writes_what_the_model_answers(monkeypatch, capsys, tmp_path, server):

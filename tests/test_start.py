@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 import start
 from helpers.local_api import LocalAPI
 from helpers.local_api.__main__ import main as local_api
-from tests.loopback import served
+from helpers.local_api.serving import serving
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 KEY = "sk-proj-this-must-never-be-shown"
@@ -668,13 +668,10 @@ def test_a_notebook_is_recorded_from_a_served_api_and_plays_back(monkeypatch, ca
     monkeypatch.setenv("WORKSHOP_RECORDINGS", str(recordings))
     monkeypatch.setenv("WORKSHOP_RECORD_TO", "")
     monkeypatch.setenv("WORKSHOP_LIMIT_USD", "")
-    # The served API is on this machine, also where a test run sets dead proxies.
-    api = LocalAPI(recordings=recordings)
-    with served(api) as address:
+    with serving(recordings=recordings) as address:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         command = ["--limit", "1", "--record-to", str(recordings / "captured"), str(notebook)]
         assert start.run_in_environment(command) == 0, capsys.readouterr().out
-    api.close()
     shown = capsys.readouterr().out
     assert "recorded: 1 answer, in" in shown
     assert "not recorded: Not in the recordings?: the offline helper answered, and no model" in shown

@@ -168,6 +168,11 @@ def shared() -> LocalAPI:
         return _shared[1]
 
 
+def recordings_folder() -> Path:
+    """Return the folder of the recordings: ``WORKSHOP_RECORDINGS``, else ``data/recordings``."""
+    return _path_from("WORKSHOP_RECORDINGS") or RECORDINGS
+
+
 class Settings(TypedDict):
     """What the environment says about how the model is played."""
 
@@ -183,11 +188,6 @@ def settings() -> Settings:
         "strict": os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
         "pace": os.environ.get("WORKSHOP_PACE", "").strip(),
     }
-
-
-def recordings_folder() -> Path:
-    """Return the folder of the recordings: ``WORKSHOP_RECORDINGS``, else ``data/recordings``."""
-    return _path_from("WORKSHOP_RECORDINGS") or RECORDINGS
 
 
 def _path_from(variable: str) -> Path | None:

@@ -2,7 +2,7 @@
 
     python -m helpers.local_api --port 8080        serve it on this machine, until Ctrl+C
     python -m helpers.local_api check [folder]     check recordings and say what to write instead
-    python -m helpers.local_api adopt FILE …       take captured answers over into the recordings
+    python -m helpers.local_api adopt captures …   take captured answers over into the recordings
     python -m helpers.local_api missing            a table of what OpenAI's API has and this one has not
 
 Not here: the checks themselves (``recordings.py``, ``matching.py``), the taking over (``adopting.py``), the server

@@ -197,16 +197,15 @@ class Conversations:
         elif isinstance(previous, str):
             context = self._asked[previous].items if previous in self._asked else None
         own = plain_items(request.get("input") or [])
-        text = request.get("text")
-        form = text.get("format") if isinstance(text, Mapping) else None
+        instructions = request.get("instructions")
         read = TurnRequest(
             items=[*(context or []), *own],
             model=str(request.get("model")),
-            instructions=request.get("instructions") or None,
+            instructions=instructions if instructions and isinstance(instructions, str) else None,
             tools=_tools(request.get("tools")),
             tool_choice=_tool_choice(request.get("tool_choice")),
-            metadata=request.get("metadata") or {},
-            text_format=form or {"type": "text"},
+            metadata=_mapping(request.get("metadata")),
+            text_format=_mapping(_mapping(request.get("text")).get("format")) or {"type": "text"},
             parallel_tool_calls=request.get("parallel_tool_calls") is not False,
         )
         conversation_id = conversation if isinstance(conversation, str) else None
@@ -224,7 +223,7 @@ class Conversations:
             if asked.conversation_id in self._conversations:
                 self._conversations[asked.conversation_id] += new
         if status != "completed":
-            details = body.get("incomplete_details") or body.get("error") or {}
+            details = _mapping(body.get("incomplete_details")) or _mapping(body.get("error"))
             reason = details.get("reason") or details.get("code")
             self._miss(asked.request, f"the response is {status}" + (f" ({reason})" if reason else ""))
             return
@@ -238,12 +237,11 @@ class Conversations:
         if not request.question:
             known = "" if asked.context_is_known else ": its conversation was begun before the recording"
             raise Unrecordable(f"no message of a user was seen before it{known}")
-        source = str((body.get("metadata") or {}).get("workshop_source", ""))
+        source = str(_mapping(body.get("metadata")).get("workshop_source", ""))
         if source == "offline helper":
             raise Unrecordable("the offline helper answered, and no model")
         turn = self._turn_for(request, body, source)
-        output = [item for item in body.get("output") or [] if isinstance(item, dict)]
-        steps, printed, waiting = steps_of(output)
+        steps, printed, waiting = steps_of(_dicts(body.get("output")))
         turn.outputs |= {(len(turn.steps) + place, 0): text for place, text in printed.items()}
         turn.steps += steps
         turn.waiting = waiting
@@ -288,9 +286,19 @@ class Conversations:
         self._on_miss(request.question or "(no question)", why)
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and anything else as an empty one: what passes here is not ours to refuse."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list, and nothing of what is none."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _tools(tools: Any) -> list[dict[str, Any]]:
     """Return the tools of a request, those of chat completions in the form that they have here."""
-    found = [tool for tool in tools or [] if isinstance(tool, dict) and "type" in tool]
+    found = [tool for tool in _dicts(tools) if isinstance(tool.get("type"), str)]
     nested = [tool["function"] if isinstance(tool.get("function"), dict) else {} for tool in found]
     flat = [{**inner, **tool} for inner, tool in zip(nested, found, strict=True)]
     return [tool for tool in flat if tool["type"] != "function" or isinstance(tool.get("name"), str)]
@@ -321,8 +329,7 @@ def _output_text(output: Any) -> str:
     """Return the text of a function's output, which is a text or a list of parts."""
     if isinstance(output, str):
         return output
-    parts = output if isinstance(output, list) else []
-    return "\n".join(str(part["text"]) for part in parts if isinstance(part, dict) and "text" in part)
+    return "\n".join(str(part["text"]) for part in _dicts(output) if "text" in part)
 
 
 # -- items ----------------------------------------------------------------------------------------------------------
@@ -338,15 +345,12 @@ def plain_items(value: Any) -> list[Item]:
     if isinstance(value, str):
         return [user_message(value, "")]
     items = []
-    for item in value if isinstance(value, list) else []:
-        if not isinstance(item, dict):
-            continue
+    for item in _dicts(value):
         if "role" in item:
             content = item.get("content")
-            parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
-            kept = [part for part in parts or [] if isinstance(part, dict)]
+            parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else _dicts(content)
             items.append(
-                {"type": "message", "role": item["role"], "id": item.get("id"), "content": _texts(kept)}
+                {"type": "message", "role": item["role"], "id": item.get("id"), "content": _texts(parts)}
             )
         elif item.get("type") == CALL:
             names = {name: str(item.get(name, "")) for name in ("call_id", "name", "arguments")}
@@ -393,7 +397,10 @@ def steps_of(output: Sequence[Mapping[str, Any]]) -> tuple[list[Step], dict[int,
         if kind == "reasoning":
             steps += _thoughts(item)
         elif kind == "file_search_call":
-            queries = [clean(query) for query in item.get("queries") or [] if str(query).strip()]
+            written = item.get("queries")
+            queries = (
+                [clean(query) for query in written if str(query).strip()] if isinstance(written, list) else []
+            )
             steps += [Search(queries)] if queries else []
         elif kind == "code_interpreter_call":
             if str(item.get("code") or "").strip():
@@ -411,14 +418,14 @@ def steps_of(output: Sequence[Mapping[str, Any]]) -> tuple[list[Step], dict[int,
 
 
 def _thoughts(item: Mapping[str, Any]) -> list[Step]:
-    parts = [part.get("text") for part in item.get("summary") or [] if isinstance(part, dict)]
+    parts = [part.get("text") for part in _dicts(item.get("summary"))]
     text = clean("\n\n".join(str(part) for part in parts if part)).rstrip("\r\n")
     return [Think(text)] if text.strip() else []
 
 
 def _logs(item: Mapping[str, Any]) -> str:
-    outputs = [output for output in item.get("outputs") or [] if isinstance(output, dict)]
-    return clean("\n".join(str(output["logs"]) for output in outputs if output.get("type") == "logs"))
+    outputs = [output for output in _dicts(item.get("outputs")) if output.get("type") == "logs"]
+    return clean("\n".join(str(output.get("logs", "")) for output in outputs))
 
 
 def portable_code(code: str) -> str:
@@ -447,9 +454,7 @@ def _call(item: Mapping[str, Any]) -> Call:
 
 def _messages(item: Mapping[str, Any]) -> list[Step]:
     steps: list[Step] = []
-    for part in item.get("content") or []:
-        if not isinstance(part, dict):
-            continue
+    for part in _dicts(item.get("content")):
         if part.get("type") == "refusal" and str(part.get("refusal") or "").strip():
             steps.append(Refuse(clean(part["refusal"]).rstrip("\r\n")))
         elif part.get("type") == "output_text" and str(part.get("text") or "").strip():
@@ -464,10 +469,8 @@ def _said(part: Mapping[str, Any]) -> Say:
         raise Unrecordable(_BRACKETS.format(name=citations(text)[0]))
     places = [
         (annotation["index"], str(annotation.get("filename")))
-        for annotation in part.get("annotations") or []
-        if isinstance(annotation, dict)
-        and annotation.get("type") == "file_citation"
-        and isinstance(annotation.get("index"), int)
+        for annotation in _dicts(part.get("annotations"))
+        if annotation.get("type") == "file_citation" and isinstance(annotation.get("index"), int)
     ]
     # The same passage can be cited several times at one place; once says it.
     written = with_citations(text, sorted(dict.fromkeys(places), key=lambda place: place[0]))

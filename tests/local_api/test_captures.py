@@ -398,3 +398,126 @@ def test_many_threads_record_to_one_file(tmp_path):
         assert [each.result(60)[0][1] for each in asked] == [f"To {ask}" for ask in questions]
         assert [each.result(60) for each in looked] == [[] for _ in questions]
     assert asked_and_said(capture) == {ask: f"To {ask}" for ask in questions}
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def usually(strategy):
+    """Mostly what belongs there, and now and then something else."""
+    return st.integers(0, 14).flatmap(lambda number: strategy if number else anything)
+
+
+def one_of(*texts):
+    return usually(st.sampled_from(texts))
+
+
+def made_of(**fields):
+    return usually(st.fixed_dictionaries({}, optional=fields))
+
+
+odd_words = usually(
+    words | st.sampled_from(["[notes.md]", "{loss}", "\ud83d", "a\r\nb", "\x00", "3.28", "  "])
+)
+cite = made_of(
+    type=one_of("file_citation", "url_citation"),
+    filename=one_of("notes.md", "a,b.md"),
+    index=usually(st.integers(-2, 40)),
+)
+part = made_of(
+    type=one_of("output_text", "output_text", "refusal"),
+    text=odd_words,
+    refusal=odd_words,
+    annotations=usually(st.lists(cite, max_size=3)),
+)
+made_item = st.one_of(
+    made_of(type=st.just("message"), role=one_of("assistant"), content=usually(st.lists(part, max_size=3))),
+    made_of(type=st.just("reasoning"), summary=usually(st.lists(made_of(text=odd_words), max_size=2))),
+    made_of(type=st.just("file_search_call"), queries=usually(st.lists(odd_words, max_size=2))),
+    made_of(
+        type=st.just("code_interpreter_call"),
+        code=one_of("print(1)", "not python!", "x = '\r\n'"),
+        outputs=usually(st.lists(made_of(type=one_of("logs", "image"), logs=odd_words), max_size=2)),
+    ),
+    made_of(
+        type=st.just("function_call"),
+        call_id=one_of("call_1", "call_2"),
+        name=one_of("count", "file_search"),
+        arguments=one_of("{}", '{"n": 1e400}', '{"a": {"b": [null, 1.5]}}', "[1]", "{"),
+    ),
+)
+sent_item = st.one_of(
+    made_of(role=one_of("user", "system"), content=odd_words),
+    made_of(
+        type=st.just("function_call_output"), call_id=one_of("call_1", "call_2"), output=odd_words | anything
+    ),
+    made_item,
+)
+tool = made_of(
+    type=one_of("function", "file_search", "code_interpreter"),
+    name=one_of("count", "file_search"),
+    description=odd_words,
+)
+sent = st.fixed_dictionaries(
+    {"input": st.just("What?") | usually(st.just("Why?") | st.lists(sent_item, max_size=4))},
+    optional={
+        "tools": usually(st.lists(tool, max_size=3)),
+        "tool_choice": usually(tool | st.sampled_from(["none", "required"])),
+        "instructions": odd_words,
+        "model": one_of("gpt-6-luna"),
+        "conversation": one_of("conv_1"),
+        "previous_response_id": one_of("resp_0", "resp_1"),
+        "metadata": anything,
+        "text": made_of(format=made_of(type=one_of("text", "json_schema"))),
+    },
+)
+closing = st.fixed_dictionaries(
+    {
+        "type": st.just("message"),
+        "content": st.tuples(
+            st.fixed_dictionaries(
+                {"type": st.just("output_text"), "text": odd_words},
+                optional={"annotations": usually(st.lists(cite, max_size=3))},
+            )
+        ).map(list),
+    }
+)
+made = st.tuples(st.lists(made_item, max_size=3), st.lists(closing, min_size=1, max_size=1)).map(
+    lambda lists: [*lists[0], *lists[1]]
+)
+answered = st.fixed_dictionaries(
+    {
+        "object": st.just("response"),
+        "status": st.sampled_from(["completed"] * 5 + ["failed", "incomplete"]),
+        "output": usually(made),
+    },
+    optional={
+        "model": one_of("gpt-6-luna-2026-10-01"),
+        "created_at": usually(st.integers(0, 2_000_000_000)),
+        "metadata": anything,
+        "error": anything,
+    },
+)
+passing = st.tuples(st.sampled_from(["response"] * 5 + ["conversation", "missed"]), sent, answered)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(passing, max_size=4))
+def test_whatever_passes_nothing_breaks_and_the_file_can_be_read(tmp_path_factory, heard):
+    captures = Captures(tmp_path_factory.mktemp("odd") / "odd.yaml", Path("nowhere"), redact)
+    for number, (kind, request, body) in enumerate(heard):
+        if kind == "conversation":
+            items = {"items": request["input"]}
+            captures.heard("POST", ("conversations", "conv_1", "items"), items, {"data": body.get("output")})
+            captures.heard("POST", ("conversations",), items, {"id": "conv_1"})
+        elif kind == "missed":
+            captures.missed(("responses",), request, "", "it was cut")
+        else:
+            captures.heard("POST", ("responses",), request, {**body, "id": f"resp_{number}"})
+    assert all(": " in line for line in captures.not_recorded)
+    if captures.path.exists():
+        assert main(["check", str(captures.path)]) == 0
