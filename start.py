@@ -1072,11 +1072,14 @@ class Outcome:
             yield one_line(f"still in the account: {self.what_is_left()}")
 
     def what_is_left(self) -> str:
-        """What the notebook made and did not remove; of responses, which cost nothing more, only how many."""
-        responses = [each for each in self.left if each.startswith("response ")]
-        others = [each for each in self.left if each not in responses]
-        counted = [f"{len(responses)} response{'' if len(responses) == 1 else 's'}"] if responses else []
-        return ", ".join([*others, *counted]) or "nothing that this notebook made"
+        """What the notebook made and did not remove; of what costs nothing more, only how many."""
+        parts = []
+        for kind in ("vector store", "container", "file"):
+            parts += [each for each in self.left if each.startswith(f"{kind} ")]
+        for kind in ("conversation", "response"):
+            count = sum(each.startswith(f"{kind} ") for each in self.left)
+            parts += [f"{count} {kind}{'' if count == 1 else 's'}"] if count else []
+        return ", ".join(parts) or "nothing that this notebook made"
 
 
 def run_one(path: Path) -> Outcome:

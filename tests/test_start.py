@@ -626,7 +626,13 @@ def test_each_notebook_is_recorded_to_a_file_of_its_own_and_all_is_told(monkeypa
             mode="live",
             tokens=9,
             price_usd=0.05,
-            left=["response resp_1", "vector store vs_1", "response resp_2"],
+            left=[
+                "response resp_1",
+                "conversation conv_1",
+                "file file-1",
+                "vector store vs_1",
+                "response resp_2",
+            ],
             captures=[{"path": files[-1], "recorded": 2, "not_recorded": ["Why?: no"], "trouble": ""}],
         )
 
@@ -640,7 +646,7 @@ def test_each_notebook_is_recorded_to_a_file_of_its_own_and_all_is_told(monkeypa
     assert lines[1:4] == [
         f"  recorded: 2 answers, in {folder / 'a.yaml'}",
         "  not recorded: Why?: no",
-        "  still in the account: vector store vs_1, 2 responses",
+        "  still in the account: vector store vs_1, file file-1, 1 conversation, 2 responses",
     ]
     assert lines[-1] == "Spent: $0.1000."
 
