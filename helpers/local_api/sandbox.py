@@ -421,8 +421,8 @@ def guarantee(isolation: Literal["auto", "none"] = "auto") -> str:
     if kernel_rules.works():
         text = (
             f"Linux keeps the code to rules, because {reason}: no network, no key, and of this disk only its own folder, and "
-            "Python and the system's programs to read; it sees which processes run here, can change the rights of your files and reach programs that "
-            "listen on a socket with a path, so this is no security boundary."
+            "Python and the system's programs to read; it sees which processes run here, can change the rights of your "
+            "files and reach programs that listen on a Unix socket, so this is no security boundary."
         )
         return f"{text} Time, memory, output, files and processes are limited.{_root()}"
     text = (

@@ -117,6 +117,8 @@ def test_no_way_out(attack, user, isolation):
         assert outcome["heard"] == ""
     else:
         pattern = attack.without or attack.outcome
+        if attack.name == "a socket without a path" and kernel_rules.landlock_version() < 6:
+            pattern = "GOT"
         assert re.search(pattern, said), said
         if "GOT" not in pattern:
             assert "GOT" not in re.sub(r"(?m)^.*print\(.*$", "", said), said
