@@ -208,8 +208,12 @@ MIDDLES = {
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_in_the_middle_of_a_stage_the_cell_ends_and_can_be_run_again(kernel, middle):
     stage, marker = MIDDLES[middle]
-    text, error, shown = kernel.run(STAGES[stage], interrupt_after=marker)
-    assert marker in text
+    for _ in range(3):
+        text, error, shown = kernel.run(STAGES[stage], interrupt_after=marker)
+        assert marker in text
+        # Python drops an interrupt that arrives while an object is being finalized, and says so. A person tries again.
+        if error or "Exception ignored in" not in text:
+            break
     assert error in {"KeyboardInterrupt", "Stopped"}, f"{shown}\n{text}"
     hits.append(middle)
     succeeds(kernel, STAGES[stage])
