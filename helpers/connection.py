@@ -24,7 +24,7 @@ from helpers.ledger import THIS_PROCESS, Account, all_ledgers, ledger_for, regis
 from helpers.models import default_model, model_facts, shutdown_warning
 from helpers.recording import Recorder
 from helpers.shapes import Shapes
-from helpers.traffic import Watcher
+from helpers.traffic import AsyncWatchedClient, WatchedClient, Watcher
 
 if TYPE_CHECKING:
     from helpers.local_api.captures import Captures
@@ -316,9 +316,10 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
         client = openai.AsyncOpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=httpx2.AsyncClient(
+            http_client=AsyncWatchedClient(
+                watcher,
+                _async_hooks([watcher, *_shapes()]),
                 transport=api.async_transport(),
-                event_hooks=_async_hooks([watcher, *_shapes()]),
                 trust_env=False,
             ),
         )
@@ -386,16 +387,17 @@ def _live_client(
     key: str, server: str, watchers: Sequence[_Watches], asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    watcher = next(each for each in watchers if isinstance(each, Watcher))
     client: openai.OpenAI | openai.AsyncOpenAI
     if asynchronous:
         client = openai.AsyncOpenAI(
             api_key=key,
             base_url=server,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks=_async_hooks(watchers)),
+            http_client=AsyncWatchedClient(watcher, _async_hooks(watchers)),
         )
     else:
         client = openai.OpenAI(
-            api_key=key, base_url=server, http_client=openai.DefaultHttpxClient(event_hooks=_hooks(watchers))
+            api_key=key, base_url=server, http_client=WatchedClient(watcher, _hooks(watchers))
         )
     _watchers[client._client] = watchers
     return client

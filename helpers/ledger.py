@@ -8,18 +8,20 @@ journal on disk (``journal.py``), without keys. ``python -m helpers.ledger sweep
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import itertools
 import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import openai
 
-from helpers.errors import explain, without_controls
+from helpers.errors import explain, is_web_page, without_controls
 from helpers.journal import Journal
 
 __all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
@@ -95,6 +97,8 @@ class Ledger:
         self._account = account
         self._journal = journal
         self._entries: dict[str, Entry] = {}
+        self._unanswered: dict[int, str] = {}
+        self._sent = itertools.count(1)
         self._charged: set[str] = set()
         self._lock = threading.Lock()
         self.meter = Meter()
@@ -117,6 +121,24 @@ class Ledger:
             if known is not None and self._journal is not None:
                 self._journal.gone(id)
 
+    def sent(self, kind: str) -> int:
+        """Note that the creation of a thing was asked for. Returns a number for ``answered``."""
+        with self._lock:
+            number = next(self._sent)
+            self._unanswered[number] = kind
+            return number
+
+    def answered(self, number: int) -> None:
+        """Note that it is known what became of a creation: the thing is noted, or was never made."""
+        with self._lock:
+            self._unanswered.pop(number, None)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """The kinds of the things that may be there without anybody knowing their ids: the answer was lost."""
+        with self._lock:
+            return sorted(self._unanswered.values(), key=_SAID.index)
+
     def has(self, id: str) -> bool:
         """Return whether the thing was created here and is still there."""
         return id in self._entries
@@ -138,13 +160,19 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _take_unanswered(self) -> list[str]:
+        taken = self.unanswered
+        with self._lock:
+            self._unanswered.clear()
+        return taken
+
     def __repr__(self) -> str:
+        perhaps = _perhaps(self.unanswered)
         if not self._entries:
-            return "Nothing is there that these cells created."
+            return "\n".join(["Nothing is there that these cells created.", *perhaps])
         lines = [f"  {entry.kind:<13} {entry.id}  {entry.name}".rstrip() for entry in self.entries]
-        return "\n".join(
-            [f"{count_kinds(entry.kind for entry in self.entries)} created by these cells:", *lines]
-        )
+        head = f"{count_kinds(entry.kind for entry in self.entries)} created by these cells:"
+        return "\n".join([head, *lines, *perhaps])
 
 
 _ledgers: dict[Account, Ledger] = {}
@@ -203,6 +231,8 @@ class CleanupReport:
     left: list[tuple[Entry, str]]
     items: int = 0
     """How many conversation items were deleted with their conversations."""
+    unanswered: list[str] = dataclasses.field(default_factory=list)
+    """The kinds of things that may be there as well: the answer to their creation, with their id, was lost."""
 
     def __repr__(self) -> str:
         parts = [f"deleted {count_kinds((entry.kind for entry in self.deleted), self.items)}"]
@@ -211,6 +241,7 @@ class CleanupReport:
         parts.append(f"{len(self.left)} left")
         lines = [" · ".join(parts)]
         lines += [f"  still there: {entry.kind} {entry.id}: {reason}" for entry, reason in self.left]
+        lines += _perhaps(self.unanswered)
         return without_controls("\n".join(lines))
 
     def _ipython_display_(self) -> None:
@@ -223,6 +254,9 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
     A thing that is gone already counts as done. What cannot be deleted stays in the ledger, so that you can call
     this again. Items of a conversation are deleted before the conversation, because the API keeps them otherwise.
 
+    Where the connection broke while something was created, nobody knows its id, and the API lists neither conversations
+    nor responses. That is told, once: nothing is deleted that might be somebody else's.
+
     Args:
         client: a client that ``connect()`` returned. An asynchronous one works too, without ``await``.
     """
@@ -233,6 +267,7 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
     for container in _untold_containers(worker):
         ledger.note("container", container, "made by the code interpreter")
     report = remove(worker, ledger.entries, ledger.forget)
+    report = dataclasses.replace(report, unanswered=ledger._take_unanswered())
     print(report)
     return report
 
@@ -260,7 +295,10 @@ def remove(client: openai.OpenAI, entries: Iterable[Entry], forget: Callable[[st
             if entry.kind == "conversation":
                 items += _delete_items(client, entry.id)
             _delete(client, entry)
-        except openai.NotFoundError:
+        except openai.NotFoundError as error:
+            if is_web_page(error.response.headers):  # it is something on the way that knows nothing of it
+                left.append((entry, explain(error)))
+                continue
             gone.append(entry)
         except openai.OpenAIError as error:
             left.append((entry, explain(error)))
@@ -282,10 +320,18 @@ def _delete(client: openai.OpenAI, entry: Entry) -> None:
     try:
         remove[entry.kind](entry.id)
     except openai.BadRequestError:
-        if entry.kind != "response":
+        if entry.kind != "response" or not _cancelled(client, entry.id):
             raise
-        client.responses.cancel(entry.id)  # a background response that is still running is stopped first
         client.responses.delete(entry.id)
+
+
+def _cancelled(client: openai.OpenAI, response_id: str) -> bool:
+    """Stop a background response that is still running, and return whether it was one."""
+    try:
+        client.responses.cancel(response_id)
+    except openai.BadRequestError:
+        return False
+    return True
 
 
 def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
@@ -293,9 +339,29 @@ def _delete_items(client: openai.OpenAI, conversation_id: str) -> int:
     for item in list(client.conversations.items.list(conversation_id, limit=100)):
         item_id = getattr(item, "id", None)
         if item_id:
-            client.conversations.items.delete(item_id, conversation_id=conversation_id)
-            count += 1
+            with contextlib.suppress(
+                openai.NotFoundError
+            ):  # gone meanwhile, and the conversation is still there
+                client.conversations.items.delete(item_id, conversation_id=conversation_id)
+                count += 1
     return count
+
+
+_WHERE_IT_GOES: Final = {
+    "conversation": "an empty conversation costs nothing",
+    "vector store": "look at https://platform.openai.com/storage",
+    "file": "look at https://platform.openai.com/storage; what upload_files sent expires by itself",
+    "container": "a container is gone 20 minutes after its last use",
+    "response": "responses are deleted after 30 days, and a container of theirs 20 minutes after its last use",
+}
+
+
+def _perhaps(kinds: Sequence[str]) -> list[str]:
+    """Say what may be there without a known id; nothing if there is nothing."""
+    return [
+        f"  perhaps there: {count_kinds([kind] * count)} (the connection broke before its answer came; {_WHERE_IT_GOES[kind]})"
+        for kind, count in Counter(kinds).items()
+    ]
 
 
 def count_kinds(kinds: Iterable[str], items: int = 0) -> str:
