@@ -335,7 +335,8 @@ class _NotingTransport(httpx2.BaseTransport):
         response: httpx2.Response | None = None
         try:
             with contextlib.nullcontext() if _may_take_long(request) else held_back():
-                response = self._inner.handle_request(request)
+                with self._watcher.sending(request):
+                    response = self._inner.handle_request(request)
                 self._watcher.after(response)
                 if isinstance(response.stream, Tee):
                     response.stream.read_first()
