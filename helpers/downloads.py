@@ -22,7 +22,7 @@ import openai
 
 from helpers.connection import synchronous
 from helpers.diagrams import plain
-from helpers.errors import ConfigurationError, explain, redact
+from helpers.errors import ConfigurationError, explain, explain_web_page, is_web_page, redact
 from helpers.fields import at, list_at, text_at
 from helpers.tables import Column, Table, size_text
 
@@ -42,6 +42,7 @@ _PIECE_BYTES: Final = 1 << 16
 _NAME_BYTES: Final = 120
 _MOST_NUMBERS: Final = 1_000
 _MOST_LISTED: Final = 200
+_ATTEMPTS: Final = 3
 _COLUMNS: Final = (Column("file"), Column("size", is_number=True), Column("saved as"), Column("note"))
 
 
@@ -279,24 +280,34 @@ def _fetch(client: openai.OpenAI, file: GeneratedFile, out: Any, limit_bytes: in
     """Write the content to ``out``; return why it failed, or ``""``."""
     import httpx2
 
+    for _ in range(_ATTEMPTS):
+        out.seek(0)
+        out.truncate()
+        try:
+            return _copy(client, file, out, limit_bytes)
+        except openai.APIError as error:
+            return _why(error, "file")
+        except httpx2.HTTPError:
+            # Inside the body the SDK passes on what its HTTP library raises, and does not try again.
+            continue
+    return "The connection was lost in the middle of the file. Run the cell again."
+
+
+def _copy(client: openai.OpenAI, file: GeneratedFile, out: Any, limit_bytes: int) -> str:
     received = 0
-    try:
-        with client.containers.files.content.with_streaming_response.retrieve(
-            file.file_id, container_id=file.container_id
-        ) as response:
-            for piece in response.iter_bytes(_PIECE_BYTES):
-                received += len(piece)
-                if received > limit_bytes:
-                    return (
-                        f"It is larger than {size_text(limit_bytes)} and was not downloaded. "
-                        "To get it all the same, raise limit_bytes."
-                    )
-                out.write(piece)
-    except openai.APIError as error:
-        return _why(error, "file")
-    except httpx2.HTTPError:
-        # Inside the body the SDK passes on what its HTTP library raises.
-        return "The connection was lost in the middle of the file. Run the cell again."
+    with client.containers.files.content.with_streaming_response.retrieve(
+        file.file_id, container_id=file.container_id
+    ) as response:
+        if is_web_page(response.headers) and not file.name.lower().endswith((".html", ".htm", ".xhtml")):
+            return explain_web_page(response.status_code)
+        for piece in response.iter_bytes(_PIECE_BYTES):
+            received += len(piece)
+            if received > limit_bytes:
+                return (
+                    f"It is larger than {size_text(limit_bytes)} and was not downloaded. "
+                    "To get it all the same, raise limit_bytes."
+                )
+            out.write(piece)
     return ""
 
 

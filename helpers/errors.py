@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import openai
 
 __all__ = [
     "ArgumentsError",
     "ConfigurationError",
+    "NotTheAPI",
     "RunFailed",
     "SpendLimitReached",
     "Stopped",
@@ -208,6 +210,17 @@ def without_controls(text: str) -> str:
     return _CONTROLS.sub("\ufffd", text)
 
 
+class NotTheAPI(WorkshopError, openai.APIError):
+    """What arrived is no answer of the API: the sign-in page of a network, the page of a filter, or damaged JSON.
+
+    It is an ``openai.APIError`` as well: the SDK passes it on as it is, and whoever expects the API to fail expects it.
+    """
+
+    def __init__(self, message: str) -> None:
+        # Without the request, which holds the key.
+        openai.APIError.__init__(self, redact(message), cast(Any, None), body=None)
+
+
 def what_it_is(value: object) -> str:
     """Return a few words for a value that should have been something else, such as ``"the class Shout"``."""
     if isinstance(value, type):
@@ -291,6 +304,8 @@ def retry_after_s(error: openai.APIError) -> float | None:
 
 
 def _explain_status(error: openai.APIStatusError) -> str:
+    if is_web_page(error.response.headers):
+        return explain_web_page(error.status_code)
     code, message = error.code, _message_of(error)
     if message.startswith("No tool output found for function call"):
         return (
@@ -324,7 +339,7 @@ def _explain_status(error: openai.APIStatusError) -> str:
         404: f"{_sentence(message)} It may have been deleted or may have expired: run the cell that creates it again.",
         409: "Two requests changed the same thing at once. Run the cell again.",
         413: "The request is too large for the API. Send less text, or a smaller file.",
-        429: "OpenAI is receiving too many requests from this account. Wait a minute and run the cell again.",
+        429: f"OpenAI is receiving too many requests from this account. {_when_again(error)}",
         501: _sentence(message),
     }
     if error.status_code in by_status:
@@ -334,10 +349,41 @@ def _explain_status(error: openai.APIStatusError) -> str:
     return f"The API refused the request: {_sentence(message)}"
 
 
+def _when_again(error: openai.APIStatusError) -> str:
+    wait_s = retry_after_s(error) or 0.0
+    if wait_s <= 90:
+        return "Wait a minute and run the cell again."
+    minutes = math.ceil(wait_s / 60)
+    shown = f"{minutes} minutes" if minutes < 120 else f"{math.ceil(minutes / 60)} hours"
+    return f"It asks to wait {shown}: run the cell again then."
+
+
 _WRONG_KEY: Final = (
     "OpenAI does not accept this key (it is wrong, or was revoked). Make a new one at "
     "https://platform.openai.com/api-keys and put it in .env, or use connect('recorded')."
 )
+
+
+def is_web_page(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer with these headers is meant for a browser, which no answer of the API is."""
+    return headers.get("content-type", "").lower().startswith(("text/html", "application/xhtml"))
+
+
+def explain_web_page(status: int) -> str:
+    """Say what it means that a web page came in place of an answer of the API.
+
+    Args:
+        status: the HTTP status that came with it.
+    """
+    if status >= 500:
+        return (
+            f"OpenAI, or a proxy on the way to it, had a problem of its own (status {status}). Wait a minute and run the "
+            "cell again."
+        )
+    return (
+        "A web page came in place of the API's answer: the sign-in page of a network, or a proxy or filter that does not "
+        "let the request through. Open a browser and look, or go on without the network: connect('recorded')."
+    )
 
 
 def _explain_connection(error: openai.APIConnectionError) -> str:

@@ -674,7 +674,7 @@ class _Upload:
         error = None
         try:
             self._loose = self._upload(row)
-        except (openai.APIStatusError, openai.APIConnectionError) as failure:
+        except openai.APIError as failure:
             error = _Refusal.of(failure)
         except OSError as failure:
             return self._fail(row, _why_not_found(str(row.path), failure))
@@ -686,7 +686,7 @@ class _Upload:
         row.file_id = self._loose
         try:
             entry = self._attach(attributes)
-        except (openai.APIStatusError, openai.APIConnectionError) as failure:
+        except openai.APIError as failure:
             error = _Refusal.of(failure)
         if error is not None:
             row.file_id = None

@@ -192,7 +192,11 @@ def _explain_cut(error: Exception, partial_text: str) -> str:
         if _is_timeout(error)
         else "The connection was lost in the middle of the answer"
     )
-    return f"{happened} ({len(partial_text):,} characters of it had arrived). Run the cell again."
+    return f"{happened} ({_arrived(partial_text)}). Run the cell again."
+
+
+def _arrived(text: str) -> str:
+    return f"{len(text):,} characters of it had arrived" if text else "nothing of it had arrived"
 
 
 def _is_timeout(error: object) -> bool:
@@ -252,6 +256,8 @@ class _Answer:
     def __init__(self) -> None:
         self.response_id = ""
         self.last_sequence = -1
+        self.last_event: Any = None
+        self.counts = True
         self.ended = False
         self.texts: dict[tuple[str, int], Text] = {}
         self.done: set[tuple[str, int]] = set()
@@ -261,6 +267,11 @@ class _Answer:
         self.calls: list[Any] = []
         self.earlier: list[Text] = []
         self.catching_up: dict[int, _CatchUp] = {}
+
+    @property
+    def all_texts(self) -> list[Text]:
+        """Its texts, and those that had arrived before a cut and were not begun again yet."""
+        return [*self.texts.values(), *self.earlier[len(self.texts) :]]
 
 
 @dataclass(slots=True)
@@ -536,7 +547,7 @@ class EventHandler:
         messages: list[str] = []
         for answer in self._progress.answers:
             parts: dict[str, list[str]] = {}
-            for text in answer.texts.values():
+            for text in answer.all_texts:
                 parts.setdefault(text.item_id, []).append(text.value)
             messages += ["".join(values) for values in parts.values()]
         return "\n\n".join(message for message in messages if message)
@@ -649,7 +660,7 @@ class EventHandler:
     @property
     def texts(self) -> list[Text]:
         """The texts of this run, refusals included, in the order in which they began."""
-        return [text for answer in self._progress.answers for text in answer.texts.values()]
+        return [text for answer in self._progress.answers for text in answer.all_texts]
 
     @property
     def output_items(self) -> list[Any]:
@@ -897,9 +908,10 @@ class EventHandler:
             answer.response_id = response_id
         sequence = at(event, "sequence_number")
         if isinstance(sequence, int):
-            if progress.replay_until is not None and sequence <= progress.replay_until:
+            if self._was_seen(event, sequence, answer):
                 return None
             answer.last_sequence = max(answer.last_sequence, sequence)
+            answer.last_event = event
         progress.event = event
         # The state first, so that on_event of a learner sees `status` and `current_run` as the event says.
         if kind in _ENDINGS or kind in {"response.created", "response.queued", "response.in_progress"}:
@@ -915,6 +927,17 @@ class EventHandler:
         elif kind.endswith(".delta"):
             self._tool_piece(event, answer)
         return event
+
+    def _was_seen(self, event: Any, sequence: int, answer: _Answer) -> bool:
+        """Return whether an event came before: after a cut, or because something on the way sends it once more."""
+        until = self._progress.replay_until
+        if until is not None and sequence <= until:
+            return True
+        if answer.last_event is None or sequence > answer.last_sequence:
+            return False
+        if sequence == answer.last_sequence and event != answer.last_event:
+            answer.counts = False  # a server that gives every event the same number
+        return answer.counts
 
     def _note_response(self, kind: str, event: Any, answer: _Answer) -> None:
         progress = self._progress
@@ -948,7 +971,8 @@ class EventHandler:
             failure_from(error, partial_text=self.text, response_id=answer.response_id or None)
             if known
             else StreamInterrupted(
-                f"The stream could not be read to its end ({explain(error)}). Run the cell again.",
+                f"What the API sent was damaged on the way, so the answer is not complete ({_arrived(self.text)}). Run the "
+                "cell again.",
                 partial_text=self.text,
                 response_id=answer.response_id or None,
                 can_retry=True,
@@ -970,11 +994,8 @@ class EventHandler:
             return None
         progress.status = "interrupted"
         arrived = self.text
-        how_much = (
-            f"{len(arrived):,} characters of it had arrived" if arrived else "nothing of it had arrived"
-        )
         return StreamInterrupted(
-            f"The stream ended before the answer was complete ({how_much}). Run the cell again.",
+            f"The stream ended before the answer was complete ({_arrived(arrived)}). Run the cell again.",
             partial_text=arrived,
             response_id=answer.response_id or None,
             can_retry=True,
@@ -996,7 +1017,7 @@ class EventHandler:
         """Forget the response whose stream was cut: it is asked for again, and its texts go on where they were."""
         cut = self._progress.answers.pop()
         again = _Answer()
-        again.earlier = [*cut.texts.values(), *cut.earlier[len(cut.texts) :]]
+        again.earlier = cut.all_texts
         self._progress.answers.append(again)
 
     def _take_submitted(self) -> dict[str, str]:
@@ -1211,6 +1232,7 @@ class EventHandler:
         if len(answer.earlier) > len(answer.texts):
             # Asked again after a cut, the model wrote less.
             self._forget_from(answer.earlier[len(answer.texts)], answer)
+            del answer.earlier[len(answer.texts) :]
         for number, item in enumerate(output):
             key = text_at(item, "id") or f"output {number}"
             if at(item, "type") == "message" and key not in answer.messages:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -254,7 +255,7 @@ class Course:
         reason = (
             "the conversation is still busy with another answer"
             if failure.code == "conversation_locked"
-            else str(failure)
+            else _what_happened(failure)
         )
         self.trace.note("Retrying", f"{reason}; waiting {wait_s:.2g} s")
         self.handler.on_retry(reason, wait_s)
@@ -281,7 +282,8 @@ class Course:
         response_id = failure.response_id if request.get("store") is not False else None
         if isinstance(failure, StreamInterrupted) and response_id:
             if request.get("background"):
-                stream = yield from self._resume(response_id, failure)
+                is_last = attempt + 1 >= self.limits.max_retries
+                stream = yield from self._resume(response_id, failure, is_last=is_last)
             else:
                 stream = yield from self._finished(response_id)
             if stream is not None:
@@ -290,11 +292,14 @@ class Course:
         yield from self._wait(failure, _wait_s(failure, attempt))
         return (yield from self._open(request))
 
-    def _resume(self, response_id: str, failure: RunFailed) -> Generator[Any, Any, Any]:
-        """Join a background response again after the last event that arrived."""
+    def _resume(self, response_id: str, failure: RunFailed, *, is_last: bool) -> Generator[Any, Any, Any]:
+        """Join a background response again after the last event that arrived; the last time, wait for its end."""
         after = self.handler._last_sequence()
         self.trace.note("Resuming", f"the stream was cut; going on after event {after}")
-        self.handler.on_retry(str(failure), 0.0)
+        self.handler.on_retry(_what_happened(failure), 0.0)
+        if is_last:
+            # Its streams are cut again and again, but it gets on by itself.
+            return (yield from self._ended(response_id))
         try:
             return (
                 yield Ask(
@@ -308,10 +313,21 @@ class Course:
         if refused.can_retry:
             return None
         # It can no longer be streamed (it is more than five minutes old, say), but it can be waited for.
+        return (yield from self._ended(response_id))
+
+    def _ended(self, response_id: str) -> Generator[Any, Any, Any]:
+        """Look at a background response until it has ended; ``None`` if it has not after ten minutes."""
+        failures = 0
         for wait_s in _polls_s():
-            response = yield Ask(lambda client: client.responses.retrieve(response_id))
-            if text_at(response, "status") in _TERMINAL:
-                return [_end_of(response)]
+            try:
+                response = yield Ask(lambda client: client.responses.retrieve(response_id))
+            except RunFailed as error:
+                failures += 1
+                if not error.can_retry or failures > self.limits.max_retries:
+                    raise
+            else:
+                if text_at(response, "status") in _TERMINAL:
+                    return [_end_of(response)]
             yield Pause(wait_s)
         return None
 
@@ -417,6 +433,11 @@ def _patiently(work: Callable[[Any], Any]) -> Generator[Any, Any, Any]:
 
 
 # -- small things -----------------------------------------------------------------------------------------------------
+
+
+def _what_happened(failure: RunFailed) -> str:
+    """Return the first sentence of a failure: the next one says what to do, and here it is done already."""
+    return re.split(r"(?<=[.!?])\s", str(failure), maxsplit=1)[0]
 
 
 def _wait_s(failure: RunFailed, attempt: int) -> float:

@@ -160,6 +160,9 @@ class _BaseRun:
     def _broke_off(self, failure: BaseException) -> None:
         if self._ended:
             return  # it had ended already: somebody only stopped reading
+        if isinstance(failure, RunFailed) and not failure.partial_text:
+            # What failed may have been another request than the one that brought the text.
+            failure.partial_text = self.text
         if isinstance(failure, Cancelled):
             self.trace.note("Cancelled", "cancel() was called")
             self.handler._ends_early("cancelled")
@@ -482,7 +485,9 @@ class AsyncRun(_BaseRun):
             self._waiting = asyncio.current_task()
             try:
                 if isinstance(wanted, Read):
-                    async with contextlib.aclosing(self.handler.iterate(wanted.stream)) as events:
+                    # The end of a response that was waited for comes as a list.
+                    stream = _one_by_one(wanted.stream) if isinstance(wanted.stream, list) else wanted.stream
+                    async with contextlib.aclosing(self.handler.iterate(stream)) as events:
                         async for event in events:
                             self._waiting = None
                             self.trace.add(event)
@@ -515,6 +520,11 @@ class AsyncRun(_BaseRun):
         if isinstance(error, asyncio.CancelledError) and task is not None:
             task.uncancel()  # it was cancel(), which ends the run and not the task
         return Cancelled()
+
+
+async def _one_by_one(events: list[Any]) -> AsyncIterator[Any]:
+    for event in events:
+        yield event
 
 
 # -- starting one -----------------------------------------------------------------------------------------------------

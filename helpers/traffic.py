@@ -1,22 +1,26 @@
 """What the client's own traffic shows: what was created, what it used, and whether the limit is reached.
 
-Here live the event hooks that ``connect()`` gives to the HTTP client. They read answers that pass by and change
-nothing; a stream passes through without being held back. Not here: showing or deleting (``ledger.py``).
+Here live the HTTP clients that ``connect()`` gives to the SDK, its own ones with hooks that read what passes by, and the
+transport that does the same for what is answered in this process. They change nothing, and a stream is not held back; but what is no answer of the API (the sign-in page of a network, say) is
+refused, since the SDK would take it for one. Not here: showing or deleting (``ledger.py``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
+import openai
 
-from helpers.errors import SpendLimitReached
+from helpers.errors import NotTheAPI, SpendLimitReached, explain_web_page, is_web_page
+from helpers.interrupts import held_back
 from helpers.ledger import Ledger
 from helpers.models import token_price_usd, tool_price_usd
+from helpers.streams import EventReader, Tee, json_object, tee
 
-__all__ = ["Watcher"]
+__all__ = ["AsyncWatchedClient", "WatchedClient", "Watcher"]
 
 _KIND_OF_OBJECT: Final = {
     "conversation": "conversation",
@@ -25,9 +29,60 @@ _KIND_OF_OBJECT: Final = {
     "vector_store": "vector store",
     "container": "container",
 }
-_COLLECTIONS: Final = ("conversations", "responses", "files", "vector_stores", "containers")
+_KIND_OF_COLLECTION: Final = {
+    "conversations": "conversation",
+    "responses": "response",
+    "files": "file",
+    "vector_stores": "vector store",
+    "containers": "container",
+}
 _TERMINAL: Final = ("response.completed", "response.incomplete", "response.failed")
-_TOLD: Final = (b"response.created", *(name.encode() for name in _TERMINAL), b"response.output_item.done")
+_ITEMS: Final = ("response.output_item.added", "response.output_item.done")
+_TOLD: Final = ("response.created", *_TERMINAL, *_ITEMS)
+# A request that met one of these was not sent, or not to its end, so that nobody could do what it asks.
+_NEVER_SENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.WriteError,
+    httpx2.WriteTimeout,
+)
+_CREATION: Final = "workshop_creation"
+_UNREADABLE: Final = (
+    "The API's answer could not be read: it was damaged on the way, or something else answered in the API's place. Run the "
+    "cell again; if it happens again, check the network and OPENAI_BASE_URL."
+)
+
+
+Hooks = Mapping[str, list[Callable[..., Any]]]
+"""What an HTTP client calls before a request and after an answer; a watcher's own and those of others."""
+
+
+class WatchedClient(openai.DefaultHttpxClient):
+    """The SDK's own HTTP client, with the hooks of a ``Watcher``."""
+
+    def __init__(self, watcher: Watcher, event_hooks: Hooks | None = None, **options: Any) -> None:
+        super().__init__(event_hooks=watcher.hooks() if event_hooks is None else event_hooks, **options)
+        self._watcher = watcher
+
+    def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request."""
+        with self._watcher.sending(request):
+            return super().send(request, **options)
+
+
+class AsyncWatchedClient(openai.DefaultAsyncHttpxClient):
+    """The SDK's own asynchronous HTTP client, with the hooks of a ``Watcher``."""
+
+    def __init__(self, watcher: Watcher, event_hooks: Hooks | None = None, **options: Any) -> None:
+        super().__init__(event_hooks=watcher.async_hooks() if event_hooks is None else event_hooks, **options)
+        self._watcher = watcher
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Send a request."""
+        with self._watcher.sending(request):
+            return await super().send(request, **options)
 
 
 class Watcher:
@@ -55,19 +110,33 @@ class Watcher:
 
         async def after(response: httpx2.Response) -> None:
             if self._is_stream(response):
-                response.stream = _AsyncTee(response.stream, self._reader(response))
-            elif self._is_told(response):
+                tee(response, self._reader(response))
+            elif self._is_read(response):
                 await response.aread()
                 self._read_body(response)
 
         return {"request": [before], "response": [after]}
 
+    def transport(self, inner: httpx2.BaseTransport) -> httpx2.BaseTransport:
+        """Return a transport that does what the hooks do, and leaves no moment between creating and noting.
+
+        Args:
+            inner: a transport that answers in this process, at once.
+        """
+        return _NotingTransport(self, inner)
+
     def before(self, request: httpx2.Request) -> None:
-        """Refuse a request that asks a model for an answer once the limit is reached.
+        """Refuse a request that asks a model for an answer once the limit is reached; note what it creates.
 
         Raises:
             SpendLimitReached: the request was not sent.
         """
+        self._check_limit(request)
+        kind = _created_by(request)
+        if kind is not None:
+            request.extensions[_CREATION] = self._ledger.sent(kind)
+
+    def _check_limit(self, request: httpx2.Request) -> None:
         if self._limit_usd is None or request.method != "POST" or not request.url.path.endswith("/responses"):
             return
         spent_usd = self._ledger.meter.price_usd - self._start_usd
@@ -78,51 +147,87 @@ class Watcher:
             )
 
     def after(self, response: httpx2.Response) -> None:
-        """Note what an answer says was created, deleted or used."""
+        """Note what an answer says was created, deleted or used.
+
+        Raises:
+            NotTheAPI: it is no answer of the API.
+        """
         if self._is_stream(response):
-            assert isinstance(response.stream, httpx2.SyncByteStream)
-            response.stream = _Tee(response.stream, self._reader(response))
-        elif self._is_told(response):
+            tee(response, self._reader(response))
+        elif self._is_read(response):
             response.read()
             self._read_body(response)
 
+    @contextlib.contextmanager
+    def sending(self, request: httpx2.Request) -> Iterator[None]:
+        """Note of a request that never reached the server that it created nothing."""
+        try:
+            yield
+        except _NEVER_SENT:
+            self._answered(request)
+            raise
+
+    def _answered(self, request: httpx2.Request) -> None:
+        number = request.extensions.pop(_CREATION, None)
+        if number is not None:
+            self._ledger.answered(number)
+
     @staticmethod
     def _is_stream(response: httpx2.Response) -> bool:
-        return response.headers.get("content-type", "").startswith("text/event-stream")
+        kind = response.headers.get("content-type", "")
+        if kind.startswith("text/event-stream"):
+            return True
+        # A proxy may have changed the type of a stream; the SDK reads it all the same.
+        was_wanted = response.is_success and _wants_stream(response.request)
+        return was_wanted and not is_web_page(response.headers) and "json" not in kind
 
-    @staticmethod
-    def _is_told(response: httpx2.Response) -> bool:
-        """Whether the answer is a small JSON body that can tell of something created, deleted or used."""
-        if response.status_code >= 400 or "json" not in response.headers.get("content-type", ""):
+    def _is_read(self, response: httpx2.Response) -> bool:
+        """Return whether the body is one to read: small, and able to tell something.
+
+        Raises:
+            NotTheAPI: a web page came in place of an answer.
+        """
+        if not response.is_success:
+            if response.status_code >= 300:
+                self._answered(response.request)  # refused, or sent on to another address
             return False
-        parts = response.request.url.path.strip("/").split("/")
-        for collection in _COLLECTIONS:
-            if collection in parts:
-                rest = parts[parts.index(collection) + 1 :]
-                method = response.request.method
-                if method == "DELETE":
-                    return len(rest) == 1
-                return not rest if method == "POST" else collection == "responses" and len(rest) == 1
-        return False
+        if response.request.url.path.endswith("/content"):
+            return False  # a file, of whatever type
+        if is_web_page(response.headers):
+            self._answered(response.request)
+            raise NotTheAPI(explain_web_page(response.status_code))
+        return bool(_parts_of(response.request))
 
     def _read_body(self, response: httpx2.Response) -> None:
-        body = _json_object(response.content)
-        if response.request.method == "DELETE":
-            # Taking a file out of a store is told in the same shape as deleting it, and the file is still there.
-            only_taken_out = body.get("object") == "vector_store.file.deleted"
-            if body.get("deleted") and isinstance(body.get("id"), str) and not only_taken_out:
+        request = response.request
+        body = json_object(response.content)
+        self._note(request, body)
+        # Where nothing is wanted, nothing has to come; else an answer is JSON, and one of the API's objects.
+        is_needed = request.headers.get("accept", "") == "application/json" or bool(response.content)
+        is_json = "json" in response.headers.get("content-type", "")
+        if is_needed and not (is_json and ("id" in body or "object" in body or "data" in body)):
+            raise NotTheAPI(_UNREADABLE)
+
+    def _note(self, request: httpx2.Request, body: dict[str, Any]) -> None:
+        collection, *rest = _parts_of(request)
+        if request.method == "DELETE":
+            # Only what was deleted itself: a file that is taken out of a store is still there.
+            if body.get("deleted") and isinstance(body.get("id"), str) and len(rest) == 1:
                 self._ledger.forget(body["id"])
             return
+        created = request.method == "POST" and not rest
         kind = _KIND_OF_OBJECT.get(str(body.get("object")))
         if kind is None or not isinstance(body.get("id"), str):
             return
-        created = response.request.method == "POST"
         if kind == "response":
-            self._read_response(body, created)
+            if created or (collection == "responses" and len(rest) == 1):
+                self._read_response(body, created)
         elif created and self._ledger.note(
             kind, body["id"], str(body.get("name") or body.get("filename") or "")
         ):
             self._charge_container(kind)
+        if created:
+            self._answered(request)
 
     def _read_response(self, body: dict[str, Any], created: bool) -> None:
         if created and body.get("store") is not False:
@@ -166,67 +271,91 @@ class Watcher:
         searches = sum(item.get("type") == "file_search_call" for item in body.get("output") or [])
         meter.price_usd += searches * tool_price_usd("file_search_call")
 
-    def _reader(self, response: httpx2.Response) -> _StreamReader:
-        return _StreamReader(self, created=response.request.method == "POST")
+    def _reader(self, response: httpx2.Response) -> EventReader:
+        number = response.request.extensions.pop(_CREATION, None)
+        created = response.request.method == "POST"
+        return EventReader(_TOLD.__contains__, lambda _, data: self.read_event(data, created, number))
 
-    def read_event(self, data: bytes, created: bool) -> None:
-        """Note what one server-sent event tells (the JSON of its ``data`` line)."""
-        event = _json_object(data)
+    def read_event(self, data: bytes, created: bool, number: int | None) -> None:
+        """Note what one server-sent event tells.
+
+        Args:
+            data: the JSON of its ``data`` line.
+            created: whether the stream is that of a new response.
+            number: what ``Ledger.sent`` returned for that response, if it is not settled yet.
+        """
+        event = json_object(data)
         if isinstance(event.get("response"), dict) and isinstance(event["response"].get("id"), str):
             self._read_response(event["response"], created)
+            if number is not None:
+                self._ledger.answered(number)
         self._read_item(event.get("item"))
 
 
-class _StreamReader:
-    """Reads the few events that tell something, from the bytes of a stream as they pass."""
+def _parts_of(request: httpx2.Request) -> list[str]:
+    """Return the path of a request from its collection on, such as ``["files", "file-1"]``; empty for others."""
+    parts = request.url.path.strip("/").split("/")
+    places = [place for place, part in enumerate(parts) if part in _KIND_OF_COLLECTION or part == "models"]
+    return parts[places[0] :] if places else []
 
-    def __init__(self, watcher: Watcher, created: bool) -> None:
+
+def _created_by(request: httpx2.Request) -> str | None:
+    """Return the kind of the thing that a request creates, if it creates one that stays."""
+    parts = _parts_of(request)
+    if request.method != "POST" or len(parts) != 1:
+        return None
+    if parts == ["responses"] and _body_of(request).get("store") is False:
+        return None
+    return _KIND_OF_COLLECTION.get(parts[0])
+
+
+def _wants_stream(request: httpx2.Request) -> bool:
+    parts = _parts_of(request)
+    if parts[:1] != ["responses"]:
+        return False
+    return request.url.params.get("stream") == "true" or _body_of(request).get("stream") is True
+
+
+def _body_of(request: httpx2.Request) -> dict[str, Any]:
+    try:
+        content = request.content
+    except httpx2.RequestNotRead:
+        return {}
+    # A question can be long, and most requests say neither.
+    return json_object(content) if b'"store"' in content or b'"stream"' in content else {}
+
+
+class _NotingTransport(httpx2.BaseTransport):
+    def __init__(self, watcher: Watcher, inner: httpx2.BaseTransport) -> None:
         self._watcher = watcher
-        self._created = created
-        self._rest = b""
-        self._told = False
+        self._inner = inner
 
-    def feed(self, chunk: bytes) -> None:
-        *lines, self._rest = (self._rest + chunk).split(b"\n") if b"\n" in chunk else ([self._rest + chunk])
-        for line in lines:
-            if line.startswith(b"event:"):
-                self._told = line[6:].strip() in _TOLD
-            elif self._told and line.startswith(b"data:"):
-                self._watcher.read_event(line[5:].strip(), self._created)
-
-
-class _Tee(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._watcher.before(request)
+        response: httpx2.Response | None = None
+        try:
+            with contextlib.nullcontext() if _may_take_long(request) else held_back():
+                with self._watcher.sending(request):
+                    response = self._inner.handle_request(request)
+                self._watcher.after(response)
+                if isinstance(response.stream, Tee):
+                    response.stream.read_first()
+        except BaseException:
+            # Nobody gets it, so nobody else can close it: its conversation would stay busy.
+            if response is not None:
+                response.close()
+            raise
+        return response
 
     def close(self) -> None:
-        self._stream.close()
+        self._inner.close()
 
 
-class _AsyncTee(httpx2.AsyncByteStream):
-    def __init__(self, stream: Any, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _json_object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object in ``data``, or an empty one: whatever else it is, the SDK reports it, not this."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _may_take_long(request: httpx2.Request) -> bool:
+    """Whether the answer may wait for code to run: a person must be able to interrupt that."""
+    if request.method == "GET":
+        return "/responses/" in request.url.path
+    if request.method != "POST" or not request.url.path.endswith("/responses"):
+        return False
+    body = json_object(request.read())
+    return not body.get("stream") and "code_interpreter" in str(body.get("tools"))

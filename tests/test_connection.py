@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import openai
 import pytest
@@ -20,14 +21,26 @@ from helpers import (
     ledger_of,
     run_summary,
 )
+from helpers.connection import asynchronous
+from helpers.local_api.serving import serving
 
 KEY = "sk-planted-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch, tmp_path):
-    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API", "WORKSHOP_LIMIT_USD"):
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_MODEL",
+        "OPENAI_BASE_URL",
+        "WORKSHOP_API",
+        "WORKSHOP_LIMIT_USD",
+        "WORKSHOP_RECORD_TO",
+        "WORKSHOP_RECORDINGS",
+        "JPY_SESSION_NAME",
+    ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(connection, "_all_captures", {})
     monkeypatch.setenv("WORKSHOP_TODAY", "2026-11-23")
     monkeypatch.chdir(tmp_path)
     # A developer's own .env in the project's root has no part in these tests.
@@ -141,9 +154,81 @@ def test_a_prompt_only_when_asked_for_and_somebody_can_type(monkeypatch, capsys,
     assert "no key found" in capsys.readouterr().out
 
 
+# -- recording ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A local API behind a socket, in the place of the live one; ``ask`` sends one question through a client."""
+    recordings = tmp_path / "authored"
+    recordings.mkdir()
+    (recordings / "a.yaml").write_text(
+        "source: authored\nexchanges:\n  - ask: What is a token?\n    steps:\n      - say: A piece of text.\n"
+    )
+    with serving(recordings=recordings) as address:
+        yield address
+
+
+def test_recording_is_live_and_writes_what_the_model_answers(monkeypatch, capsys, tmp_path, server):
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", server)
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", str(tmp_path / "mine" / "answers.yaml"))
+    client = connect("record", limit_usd=0.5)
+    assert capsys.readouterr().out == (
+        "recording · key from .env, server 127.0.0.1, stops at $0.50, writes to "
+        f"{Path('mine', 'answers.yaml')} · gpt-6-luna · openai {openai.__version__}\n"
+    )
+    assert client.api_key == KEY
+    with client.responses.create(model="gpt-6-luna", input="What is a token?", stream=True) as stream:
+        assert "response.completed" in [event.type for event in stream]
+    text = (tmp_path / "mine" / "answers.yaml").read_text(encoding="utf-8")
+    assert "A piece of text." in text
+    assert KEY not in text
+    (capture,) = [each for each in run_summary()["captures"] if each["path"].endswith("answers.yaml")]
+    assert (capture["recorded"], capture["not_recorded"], capture["trouble"]) == (1, [], "")
+    assert any(each.startswith("response resp_") for each in run_summary()["left"])
+    cleanup(client)
+    client.close()
+
+
+def test_a_second_connect_and_every_twin_of_a_client_record_to_the_same_file(
+    monkeypatch, capsys, tmp_path, server
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server)
+    monkeypatch.setenv("WORKSHOP_API", "record")
+    monkeypatch.setenv("WORKSHOP_RECORDINGS", str(tmp_path / "recordings"))
+    question = {"model": "gpt-6-luna", "input": "What is a token?"}
+    with connect() as client:
+        client.responses.create(**question)
+
+    async def ask(client):
+        async with asynchronous(client) as twin:
+            await twin.responses.create(**question, instructions="Be brief.")
+
+    with connect() as client:
+        asyncio.run(ask(client))
+    (path,) = (tmp_path / "recordings" / "captured").glob("session-*.yaml")
+    assert path.read_text(encoding="utf-8").count("A piece of text.") == 2
+    assert capsys.readouterr().out.count(f"writes to {path.relative_to(tmp_path)}") == 2
+    with connect("live") as client:
+        client.responses.create(**question, instructions="Not recorded.")
+    assert "Not recorded." not in path.read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_recorded_to_is_told_before_anything_is_spent(monkeypatch, tmp_path, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", str(tmp_path / "answers.txt"))
+    with pytest.raises(ConfigurationError, match=r"name a file that ends in \.yaml"):
+        connect("record")
+    assert unchecked == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "sentence"),
     [
+        (("record",), {}, "Recording needs a key"),
+        ((), {"WORKSHOP_API": "record"}, "Recording needs a key"),
         (("live",), {}, "Live mode needs a key"),
         ((), {"WORKSHOP_API": "live"}, "Live mode needs a key"),
         (("local",), {}, "not built yet"),

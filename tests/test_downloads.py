@@ -79,8 +79,9 @@ class ContainerServer:
         route = f"{request.method} {path}"
         self.requests.append(route)
         if route in self.answers:
-            answer: httpx2.Response = self.answers[route]
-            return answer
+            answer = self.answers[route]
+            made: httpx2.Response = answer() if callable(answer) else answer
+            return made
         if found := re.fullmatch(r"GET /files/(.+)", route):
             if found[1] not in self.uploads:
                 return refusal(404, f"No such File object: {found[1]}")
@@ -232,17 +233,37 @@ def test_a_file_that_is_too_large(server: ContainerServer, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_connection_that_breaks(server: ContainerServer, tmp_path: Path) -> None:
-    class Broken(httpx2.SyncByteStream):
-        def __iter__(self) -> Any:
-            yield b"x" * 70_000
-            raise httpx2.ReadError("gone")
+class Broken(httpx2.SyncByteStream):
+    def __iter__(self) -> Any:
+        yield b"x" * 70_000
+        raise httpx2.ReadError("gone")
 
+
+def test_a_connection_that_breaks_is_tried_again_and_then_told(
+    server: ContainerServer, tmp_path: Path
+) -> None:
+    route = f"GET /containers/{BOX}/files/cfile_1/content"
     server.put("cfile_1", "/mnt/data/a.csv")
-    server.answers[f"GET /containers/{BOX}/files/cfile_1/content"] = httpx2.Response(200, stream=Broken())
+    server.answers[route] = lambda: httpx2.Response(200, stream=Broken())
     report = download_files(server.client(), cited(("cfile_1", "a.csv")), tmp_path)
     assert "connection was lost" in report.rows[0].note
+    assert server.requests.count(route) == 3
     assert list(tmp_path.iterdir()) == []
+
+    answers = [httpx2.Response(200, stream=Broken()), httpx2.Response(200, content=b"whole")]
+    server.answers[route] = lambda: answers.pop(0)
+    report = download_files(server.client(), cited(("cfile_1", "a.csv")), tmp_path)
+    assert [path.read_bytes() for path in report.paths] == [b"whole"], "and nothing of the first try is in it"
+
+
+def test_a_sign_in_page_is_not_saved_as_the_file(server: ContainerServer, tmp_path: Path) -> None:
+    page = {"content": b"<html>Welcome</html>", "headers": {"content-type": "text/html"}}
+    for id, name in (("cfile_1", "a.csv"), ("cfile_2", "page.html")):
+        server.put(id, f"/mnt/data/{name}")
+        server.answers[f"GET /containers/{BOX}/files/{id}/content"] = lambda: httpx2.Response(200, **page)
+    report = download_files(server.client(), cited(("cfile_1", "a.csv"), ("cfile_2", "page.html")), tmp_path)
+    assert "web page came in place" in report.rows[0].note
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"], "which the code may have made"
 
 
 def test_what_cannot_work_is_said(server: ContainerServer, tmp_path: Path) -> None:

@@ -69,6 +69,56 @@ def test_each_error_becomes_a_sentence_or_two(error, words):
     assert "sk-planted" not in sentence
 
 
+def page(status, kind="text/html; charset=utf-8"):
+    return openai.APIStatusError(
+        "<html><title>Blocked</title></html>",
+        response=httpx2.Response(
+            status, text="<html>sk-planted</html>", headers={"content-type": kind}, request=REQUEST
+        ),
+        body="<html>sk-planted</html>",
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "A web page came in place"),
+        (404, "A web page came in place"),
+        (502, "or a proxy on the way to it"),
+    ],
+)
+def test_the_page_of_a_proxy_is_not_taken_for_an_answer_of_the_api(status, words):
+    sentence = errors.explain(page(status))
+    assert words in sentence
+    assert "<" not in sentence
+    assert "refused this key" not in sentence
+    assert errors.explain(page(403, "application/json")) == (
+        "OpenAI refused this key: <html><title>Blocked</title></html>. Check the project's permissions and your region."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        ("7", "Wait a minute"),
+        ("600", "wait 10 minutes"),
+        ("3600", "wait 60 minutes"),
+        ("9000", "wait 3 hours"),
+    ],
+)
+def test_too_many_requests_says_how_long_to_wait(seconds, words):
+    response = httpx2.Response(429, headers={"retry-after": seconds}, request=REQUEST)
+    assert words in errors.explain(openai.RateLimitError("Slow down", response=response, body=None))
+
+
+def test_what_is_no_answer_of_the_api_is_expected_where_the_api_may_fail():
+    error = errors.NotTheAPI("A web page came, with sk-planted-0123456789 in it.")
+    assert isinstance(error, openai.APIError)
+    assert errors.explain(error) == str(error) == "A web page came, with [key] in it."
+    assert error.request is None
+    assert not errors.can_retry(error)
+
+
 @pytest.mark.parametrize(
     ("cause", "words"),
     [

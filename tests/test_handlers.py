@@ -492,6 +492,47 @@ def test_a_cut_at_any_event_loses_nothing(kind: str, error: Exception | None, ho
         assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(("name", "number"), ALL_STREAMS)
+def test_an_event_that_is_sent_twice_is_told_once(name: str, number: int) -> None:
+    events = recorded(name, number)
+    once = Diary().follow(events)
+    twice = Diary().follow([each for event in events for each in (event, event)])
+    # Something on the way that sends all that it has kept once more, at each place.
+    again = Diary().follow(
+        [each for place in range(len(events)) for each in (*events[: place + 1], *events[:place])]
+    )
+    assert twice.entries == again.entries == once.entries
+    assert twice.text == again.text == once.text
+
+
+@pytest.mark.parametrize("numbers", ["all the same", "none", "from 0 for each item"])
+def test_a_server_that_does_not_count_its_events_is_read_all_the_same(numbers: str) -> None:
+    events = [dict(event) for event in recorded("background_resume")]
+    number = 0
+    for event in events:
+        number = 0 if event["type"] == "response.output_item.added" else number + 1
+        event["sequence_number"] = {"all the same": -1, "none": None}.get(numbers, number)
+    handler = Diary().follow(events)
+    assert handler.text == "2 + 2 equals 4."
+    assert handler.status == "completed"
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe\n\n", b'data: {"type": "response.\n\n', b"data: <html>\n\n"])
+def test_garbage_in_a_stream_is_one_sentence_without_our_insides(garbage: bytes) -> None:
+    class Damaged(Body):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from map(frame, self.events)
+            yield garbage
+
+    body = Damaged(recorded("background_resume")[:9])
+    handler = Diary()
+    with pytest.raises(StreamInterrupted, match="damaged on the way") as caught:
+        handler.follow(client_for(body).responses.create(model="m", input="x", stream=True))
+    assert caught.value.partial_text == handler.text == "2 + 2"
+    assert caught.value.can_retry
+    assert "Error" not in str(caught.value)
+
+
 def test_a_cut_after_the_last_event_does_not_matter() -> None:
     events = recorded("file_search")
     handler = Diary().follow(

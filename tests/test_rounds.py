@@ -408,6 +408,25 @@ def test_an_answer_that_comes_back_in_other_words_replaces_what_had_arrived(afte
     assert run.text == "".join(run.handler.pieces) == "".join(run.handler.text_deltas) == "One, then two."
 
 
+def test_what_had_arrived_is_in_the_exception_although_another_request_failed():
+    client, _ = served(cut(WHOLE, 8), GONE, refused(403))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting())
+    with pytest.raises(RunFailed, match="refused this key") as caught:
+        run.until_done()
+    assert caught.value.partial_text == run.text
+    assert len(run.text) > 3
+
+
+def test_a_line_about_another_attempt_does_not_tell_the_learner_to_try_again(capsys):
+    client, _ = served(refused(503, "server_is_overloaded"), cut(WHOLE, 9), GONE, stream_of(*WHOLE))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=TextHandler(renderer=LinesRenderer()))
+    run.until_done()
+    printed = capsys.readouterr().out
+    assert printed.count("trying again in") == 2
+    assert "a problem of its own (status 503)." in printed
+    assert "Run the cell again" not in printed
+
+
 def test_a_shorter_answer_after_a_cut_leaves_nothing_of_the_old_one():
     client, _ = served(
         cut(WHOLE, 8),
@@ -475,6 +494,48 @@ def test_a_background_response_that_can_no_longer_be_streamed_is_waited_for():
     assert "".join(run.handler.pieces) == run.text == "One two three four."
     assert len(waits) == 1
     assert len(requests) == 4
+
+
+def test_a_background_response_whose_streams_are_cut_again_and_again_is_waited_for():
+    client, requests = served(
+        cut(WHOLE, 7), cut([], 0), cut([], 0), as_json(body("in_progress")), as_json(WHOLE[-1]["response"])
+    )
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    run.until_done()
+    assert "".join(run.handler.pieces) == run.text == "One two three four."
+    assert [request.url.params.get("stream") for request in requests] == [None, "true", "true", None, None]
+
+
+def test_looking_for_the_end_of_a_background_response_is_tried_again_too():
+    client, _ = served(
+        cut(WHOLE, 7), refused(400), httpx2.ConnectError("no route"), as_json(WHOLE[-1]["response"])
+    )
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    assert run.until_done().text == "One two three four."
+    client, _ = served(cut(WHOLE, 7), refused(400), httpx2.ConnectError("no route"))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting(), background=True)
+    with pytest.raises(StreamInterrupted, match="no connection") as caught:
+        run.until_done()
+    assert caught.value.partial_text == run.text != ""
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_an_asynchronous_run_takes_an_answer_that_it_only_sees_the_end_of(background):
+    answers = [cut(WHOLE, 7), refused(400), as_json(WHOLE[-1]["response"])]
+    if not background:
+        del answers[1]
+
+    async def main():
+        async with openai.AsyncOpenAI(
+            api_key=KEY,
+            http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(lambda request: answers.pop(0)())),
+        ) as client:
+            run = stream_run(client, TEACHER, None, "Count.", event_handler=Noting(), background=background)
+            return await run.until_done()
+
+    run = asyncio.run(main())
+    assert "".join(run.handler.pieces) == run.text == "One two three four."
+    assert run.status == "completed"
 
 
 def test_a_stream_that_is_cut_again_and_again_ends_in_a_sentence_and_keeps_the_text():

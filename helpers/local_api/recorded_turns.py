@@ -56,7 +56,7 @@ class RecordedTurns:
     """A source of turns that plays recordings, and leaves the rest to the offline helper.
 
     Args:
-        folder: where the recordings are.
+        recordings: the folder where they are, or a library that has read it.
         file_search: searches the vector stores that a request offers.
         code_interpreter: knows the tables that code would find.
         carried_over: what was found before a function call.
@@ -65,14 +65,14 @@ class RecordedTurns:
 
     def __init__(
         self,
-        folder: Path,
+        recordings: Path | Library,
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
         carried_over: CarriedOver,
         *,
         strict: bool = False,
     ) -> None:
-        self._library = Library(folder)
+        self._library = recordings if isinstance(recordings, Library) else Library(recordings)
         self._file_search = file_search
         self._carried_over = carried_over
         self._helper = OfflineHelper(file_search, code_interpreter)

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import gc
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -105,7 +106,10 @@ class Reading:
         self.runs_first = runs_first
         """Whether code may have to run before the first event, because what came before it is not sent again."""
         self._events = events
-        self._on_abandon = on_abandon
+        # No __del__: it would run for every reading, and Python drops an interrupt that arrives inside of one.
+        self._abandon = weakref.finalize(self, on_abandon) if on_abandon else None
+        if self._abandon:
+            self._abandon.atexit = False
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -114,7 +118,8 @@ class Reading:
         try:
             return next(self._events)
         except StopIteration:
-            self._on_abandon = None
+            if self._abandon:
+                self._abandon.detach()
             raise
         except BaseException:
             self.close()
@@ -122,12 +127,8 @@ class Reading:
 
     def close(self) -> None:
         """Stop reading."""
-        on_abandon, self._on_abandon = self._on_abandon, None
-        if on_abandon:
-            on_abandon()
-
-    def __del__(self) -> None:
-        self.close()
+        if self._abandon:
+            self._abandon()
 
 
 class _Live:

@@ -16,9 +16,17 @@ from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from helpers.local_api import LocalAPI
 from helpers.local_api.function_calls import written
 from helpers.local_api.turns import Call
-from tests.local_api.conftest import DATA, MODEL, Raw, make_async_client, make_client, parse_events
+from tests.local_api.conftest import (
+    DATA,
+    MODEL,
+    Raw,
+    kinds,
+    make_async_client,
+    make_client,
+    parse_events,
+    shape,
+)
 from tests.local_api.kernels import InProcess
-from tests.local_api.test_streams import kinds, shape
 
 LIVE = json.loads((DATA / "real-streams" / "function_call.json").read_text())
 LIVE_CONVERSATION = json.loads((DATA / "real-streams" / "conversation_function_call.json").read_text())

@@ -118,6 +118,13 @@ def test_who_answered_is_said_for_the_whole_file():
         "source: captured\nmodel: gpt-6-luna\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  steps:\n  - say: Hello\n"
     )
     assert captured.source == Source("captured", "gpt-6-luna", "2026-11-20")
+    later, other = good(
+        "source: captured\nmodel: gpt-6-luna\ndate: 2026-11-20\nexchanges:\n"
+        "- ask: Hi\n  date: 2026-12-24\n  steps:\n  - say: Hello\n"
+        "- ask: Ho\n  model: gpt-6.2-sol\n  date: 2026-12-25\n  steps:\n  - say: Hello\n"
+    )
+    assert later.source == Source("captured", "gpt-6-luna", "2026-12-24")
+    assert other.source == Source("captured", "gpt-6.2-sol", "2026-12-25")
     assert good(HEAD + "- ask: Hi\n  steps:\n  - say: Hello\n")[0].source == Source("authored")
 
 
@@ -137,6 +144,12 @@ WRONG = [
         "source: authored\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  steps: [say: a]\n",
         2,
         "'date' belongs to",
+    ),
+    (HEAD + "- ask: Hi\n  model: gpt-6-luna\n  steps: [say: a]\n", 4, "'model' belongs to"),
+    (
+        "source: captured\nmodel: a\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  date: soon\n  steps: [say: a]\n",
+        6,
+        "date must be a day",
     ),
     ("source: captured\nexchanges:\n- ask: Hi\n  steps: [say: a]\n", 1, "also says model"),
     (
