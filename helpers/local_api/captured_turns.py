@@ -33,6 +33,7 @@ from helpers.local_api.turns import (
 )
 
 TERMINAL: Final = ("completed", "failed", "incomplete", "cancelled")
+_END_OF_TIME_S: Final = 2**32
 _NO_STEP: Final = "it used {kind}, for which recordings have no step"
 _BRACKETS: Final = (
     "its text holds [{name}], which a recording would take for a citation: write this one by hand"
@@ -204,7 +205,11 @@ class Conversations:
             instructions=instructions if instructions and isinstance(instructions, str) else None,
             tools=_tools(request.get("tools")),
             tool_choice=_tool_choice(request.get("tool_choice")),
-            metadata=_mapping(request.get("metadata")),
+            metadata={
+                name: text
+                for name, text in _mapping(request.get("metadata")).items()
+                if isinstance(text, str)
+            },
             text_format=_mapping(_mapping(request.get("text")).get("format")) or {"type": "text"},
             parallel_tool_calls=request.get("parallel_tool_calls") is not False,
         )
@@ -301,6 +306,9 @@ def _tools(tools: Any) -> list[dict[str, Any]]:
     found = [tool for tool in _dicts(tools) if isinstance(tool.get("type"), str)]
     nested = [tool["function"] if isinstance(tool.get("function"), dict) else {} for tool in found]
     flat = [{**inner, **tool} for inner, tool in zip(nested, found, strict=True)]
+    for tool in flat:
+        if not isinstance(tool.get("description"), str):
+            tool.pop("description", None)
     return [tool for tool in flat if tool["type"] != "function" or isinstance(tool.get("name"), str)]
 
 
@@ -320,8 +328,9 @@ def _since_question(request: TurnRequest) -> list[Item]:
 
 
 def _day(created_at: Any) -> str:
-    seconds = created_at if isinstance(created_at, int | float) else None
-    moment = dt.datetime.now(dt.UTC) if seconds is None else dt.datetime.fromtimestamp(seconds, dt.UTC)
+    """Return the day of a time in seconds since 1970; today if it is no time that a response can have."""
+    is_time = isinstance(created_at, int | float) and 0 <= created_at < _END_OF_TIME_S
+    moment = dt.datetime.fromtimestamp(created_at, dt.UTC) if is_time else dt.datetime.now(dt.UTC)
     return moment.date().isoformat()
 
 

@@ -1,5 +1,6 @@
 """Captured turns: citations go back into texts, and conversations are remembered as the API would."""
 
+import datetime as dt
 import threading
 
 import pytest
@@ -228,3 +229,12 @@ def test_an_answer_of_an_unknown_shape_breaks_nothing(output):
     ears = Ears().respond("resp_1", input="What?", output=output)
     assert ears.turns == []
     assert len(ears.missed) == 1
+
+
+@pytest.mark.parametrize("created_at", [None, "soon", -1, 1e300, float("inf"), float("nan"), 253402300800])
+def test_a_time_that_no_response_can_have_becomes_today(created_at):
+    ears = Ears()
+    body = {"id": "resp_1", "object": "response", "status": "completed", "created_at": created_at}
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Yes."}]}
+    ears.conversations.heard("POST", ("responses",), {"input": "What?"}, {**body, "output": [message]})
+    assert abs(dt.date.fromisoformat(ears.turns[0].date) - dt.datetime.now(dt.UTC).date()).days <= 1
