@@ -18,7 +18,12 @@ import start
 # A graceful shutdown of a kernel now and then waits for seconds; nothing here needs a kernel to say goodbye.
 NotebookClient.shutdown_kernel.default_value = "immediate"
 
-GROUPS = ("browser", "netns", "pinned", "install")
+GROUPS = ("browser", "netns", "pinned", "install", "node")
+# What installs packages only runs when somebody asks for it.
+ON_REQUEST = {
+    "install": "minutes long, and needs a package index: pytest -m install",
+    "node": "needs npm and its registry: pytest -m node",
+}
 # How start.py isolated this run, where the browser tests leave their pictures, and how much a live run may spend.
 KEPT_SETTINGS = ("WORKSHOP_NETWORK", "WORKSHOP_PICTURES", "WORKSHOP_LIMIT_USD")
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
@@ -49,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.clear()
     os.environ.update(recorded)
     os.environ["WORKSHOP_STRICT"] = "1"
+    # What tests make is gone with them, and no line about it belongs into a person's home.
+    os.environ["WORKSHOP_JOURNAL"] = "off"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -72,8 +79,9 @@ def groups_to_leave_out(config: pytest.Config, wanted: set[str]) -> dict[str, st
         why = start.why_not_pinned(installed_version)
         if why is not None:
             found["pinned"] = why.why
-    if "install" not in config.option.markexpr:
-        found["install"] = "minutes long, and needs a package index: pytest -m install"
+    for name, why in ON_REQUEST.items():
+        if name not in config.option.markexpr:
+            found.setdefault(name, why)
     return {name: why for name, why in found.items() if name in wanted}
 
 

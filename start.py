@@ -48,7 +48,9 @@ NEWEST_TESTED_PYTHON = (3, 13)
 PINNED_PYTHON = (3, 11)
 LINUX = platform.system() == "Linux"
 ROOT = Path(__file__).resolve().parent
-COMMANDS = ("test", "run", "reset", "pack", "doctor", "pin")
+COMMANDS = ("test", "run", "record", "reset", "pack", "doctor", "pin")
+# What `record` may spend unless somebody says otherwise: all four notebooks cost less than half of it (README.md).
+RECORDING_LIMIT_USD = 1.00
 STAMP = "workshop.json"
 MANIFEST = "manifest.json"
 COPIES = ".copies.json"
@@ -936,13 +938,76 @@ def run_all(project: Project, options: argparse.Namespace) -> int:
     return project.execute([*command, *wanted], folder=project.root, environment=variables)
 
 
+def record(project: Project, options: argparse.Namespace) -> int:
+    """Run notebooks live, write down what the model answers, and take it over into the recordings."""
+    wanted = [find_notebook(project, number) for number in options.notebooks] or all_notebooks(project)
+    # Absolute, because a notebook runs in a folder of its own.
+    recordings = Path(
+        os.environ.get("WORKSHOP_RECORDINGS") or project.root / "data" / "recordings"
+    ).absolute()
+    captured = recordings / "captured"
+    environment = learner_environment(project.root)
+    status = 0
+    if options.no_run:
+        set_up(project, environment, options.wheels)
+    else:
+        if not key_found_in(project.root):
+            raise Problem("Recording needs a key and none was found. Put OPENAI_API_KEY in .env.")
+        if not options.yes and not may_spend(len(wanted), options.limit):
+            say("Nothing was run and nothing was spent.")
+            return 1
+        set_up(project, environment, options.wheels)
+        command = [environment.python, Path(__file__).resolve(), "_run", "--limit", str(options.limit)]
+        status = project.execute(
+            [*command, "--record-to", captured, *wanted],
+            folder=project.root,
+            environment=_clean_environment(WORKSHOP_API="record", WORKSHOP_RECORDINGS=str(recordings)),
+        )
+    files = [captured / f"{path.stem}.yaml" for path in wanted]
+    files = [path for path in files if path.is_file()]
+    if not files:
+        say(f"There is nothing to take over: no captured answers in {captured}.")
+        return 1
+    adopt = [environment.python, "-m", "helpers.local_api", "adopt", "--folder", recordings, *files]
+    adopted = project.execute(
+        [*adopt, *(["--replace"] if options.replace else [])],
+        folder=project.root,
+        environment=recorded_environment(_clean_environment()),
+    )
+    if not options.replace:
+        say(
+            "`python start.py record --no-run --replace` takes over the kept ones as well, and spends nothing."
+        )
+    return status or adopted
+
+
+def may_spend(notebooks: int, limit_usd: float) -> bool:
+    """Ask whether to run notebooks live; return the answer.
+
+    Raises:
+        Problem: nobody can answer here.
+    """
+    if not sys.stdin.isatty():
+        raise Problem(
+            "Recording runs the notebooks live and costs money, and nobody can be asked here. Add --yes if you mean it."
+        )
+    count = "1 notebook" if notebooks == 1 else f"{notebooks} notebooks"
+    say(
+        f"This runs {count} on OpenAI with your key. README.md says what each costs; it stops at ${limit_usd:.2f} "
+        "(--limit)."
+    )
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
 def run_in_environment(arguments: Sequence[str]) -> int:
     """Execute the notebooks of a command line; this part runs in the environment's own Python."""
     parser = argparse.ArgumentParser(prog="start.py _run", allow_abbrev=False)
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--limit", type=float)
+    parser.add_argument("--record-to", type=Path)
     options = parser.parse_args(arguments)
     failed = 0
+    about = ""
     spent_usd: float | None = 0.0
     width = max(len(path.stem) for path in options.notebooks)
     for path in options.notebooks:
@@ -954,11 +1019,18 @@ def run_in_environment(arguments: Sequence[str]) -> int:
                 continue
             # connect() reads it, so that the limit holds inside a notebook too.
             os.environ["WORKSHOP_LIMIT_USD"] = f"{options.limit - spent_usd:.6f}"
+        if options.record_to is not None:
+            os.environ["WORKSHOP_RECORD_TO"] = str(options.record_to.absolute() / f"{path.stem}.yaml")
         outcome = run_one(path)
         # A price that is not known must not count as nothing.
         spent_usd = None if spent_usd is None or outcome.price_usd is None else spent_usd + outcome.price_usd
         failed += outcome.error is not None
+        about = "≈" if outcome.estimated else about
         say(f"{path.stem:<{width}}  {outcome.line()}")
+        for line in outcome.more_lines():
+            say(f"  {line}")
+    if options.record_to is not None:
+        say("The price is not known." if spent_usd is None else f"Spent: {about}${spent_usd:.4f}.")
     if failed:
         say(f"{failed} of {len(options.notebooks)} failed.")
     return 1 if failed else 0
@@ -975,6 +1047,8 @@ class Outcome:
     tokens: int | None = None
     price_usd: float | None = None
     estimated: bool = False
+    left: list[str] = dataclasses.field(default_factory=list)
+    captures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def line(self) -> str:
         """The outcome in one line, without the notebook's name."""
@@ -984,6 +1058,28 @@ class Outcome:
         word = "ok    " if self.error is None else "FAILED"
         text = f"{word}  {self.cells:>3} cells  {self.seconds:6.1f} s  {self.mode}  {tokens} tokens  {price}"
         return text if self.error is None else f"{text}  {self.error}"
+
+    def more_lines(self) -> Iterator[str]:
+        """What a run with a key leaves behind: recorded answers, and what is still in the account."""
+        for capture in self.captures:
+            count = "1 answer" if capture["recorded"] == 1 else f"{capture['recorded']} answers"
+            yield one_line(f"recorded: {count}, in {capture['path']}")
+            for reason in capture["not_recorded"]:
+                yield one_line(f"not recorded: {reason}")
+            if capture["trouble"]:
+                yield one_line(f"TROUBLE: {capture['trouble']}")
+        if self.captures or (self.left and self.mode == "live"):
+            yield one_line(f"still in the account: {self.what_is_left()}")
+
+    def what_is_left(self) -> str:
+        """What the notebook made and did not remove; of what costs nothing more, only how many."""
+        parts = []
+        for kind in ("vector store", "container", "file"):
+            parts += [each for each in self.left if each.startswith(f"{kind} ")]
+        for kind in ("conversation", "response"):
+            count = sum(each.startswith(f"{kind} ") for each in self.left)
+            parts += [f"{count} {kind}{'' if count == 1 else 's'}"] if count else []
+        return ", ".join(parts) or "nothing that this notebook made"
 
 
 def run_one(path: Path) -> Outcome:
@@ -1061,6 +1157,8 @@ def _add_summary(client: Any, notebook: Any, outcome: Outcome) -> None:
             outcome.tokens = found.get("tokens")
             outcome.price_usd = found.get("price_usd")
             outcome.estimated = bool(found.get("estimated"))
+            outcome.left = [str(each) for each in found.get("left", [])]
+            outcome.captures = list(found.get("captures", []))
 
 
 # -- tests ----------------------------------------------------------------------------------------------------------
@@ -1098,6 +1196,11 @@ def missing_groups(project: Project, python: Path | None = None) -> dict[str, Mi
         missing["install"] = Missing(
             "no package index can be reached", "connect to a network, or configure pip"
         )
+    npm = shutil.which("npm")
+    if npm is None:
+        missing["node"] = Missing("no npm here", "install Node.js (Debian: apt-get install nodejs npm)")
+    elif python is not None and not _npm_answers(project, npm):
+        missing["node"] = Missing("no npm registry can be reached", "connect to a network, or configure npm")
     return missing
 
 
@@ -1187,6 +1290,15 @@ def _index_answers(project: Project, python: Path) -> bool:
     return status == 0
 
 
+def _npm_answers(project: Project, npm: str) -> bool:
+    """Return whether npm, as it is configured here, can ask its registry."""
+    options = ["--fetch-retries=0", "--fetch-timeout=10000", "--loglevel=silent"]
+    status, _ = project.output_of(
+        [npm, "view", "openai", "version", *options], environment=_clean_environment(), timeout_s=60
+    )
+    return status == 0
+
+
 @dataclasses.dataclass
 class Step:
     """One program of the test run, and what came of it."""
@@ -1223,22 +1335,23 @@ def test_steps(
         words = options.pytest_arguments
         chosen = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "-m"]
         # The tests that install packages need the network that everything else is kept from.
-        if any(re.search(r"(?<!not )\binstall\b", expression) for expression in chosen):
+        if any(re.search(r"(?<!not )\b(install|node)\b", expression) for expression in chosen):
             return [Step("pytest", [*pytest, *words], recorded)]
         return [Step("pytest", [*prefix, *pytest, *words], isolated)]
     steps = [
         Step("ruff check", [python, "-m", "ruff", "check", "."], recorded),
         Step("ruff format", [python, "-m", "ruff", "format", "--check", "."], recorded),
         Step("mypy", [python, "-m", "mypy"], recorded),
-        Step("unit tests", [*prefix, *pytest, "-m", "not install", "tests"], isolated),
+        Step("unit tests", [*prefix, *pytest, "-m", "not install and not node", "tests"], isolated),
     ]
     notebooks: list[str | Path] = [*pytest, "--nbmake", "--nbmake-timeout=300", project.notebooks]
     if options.live:
         steps.append(Step("notebooks, live", [*notebooks, "--live"], open_environment))
     else:
         steps.append(Step("notebooks", [*prefix, *notebooks], isolated))
-    if "install" not in missing:
-        steps.append(Step("installing", [*pytest, "-m", "install", "tests"], recorded))
+    installing = [name for name in ("install", "node") if name not in missing]
+    if installing:
+        steps.append(Step("installing", [*pytest, "-m", " or ".join(installing), "tests"], recorded))
     return steps
 
 
@@ -1795,6 +1908,7 @@ _HELP = """\
   python start.py               set up once, then open notebook 1 in JupyterLab
   python start.py 02            ... notebook 2 (--no-browser, --port N, --wheels DIR, --only-set-up)
   python start.py run           run all notebooks without a browser, one line each (--live, --limit USD)
+  python start.py record        run them live and record what the model answers (--replace, --limit USD, --yes)
   python start.py reset 01      restore notebook 1 and keep your copy of it
   python start.py doctor        check this machine and say what to do about each problem
   python start.py pack          a folder of wheels, for machines without a network
@@ -1802,7 +1916,7 @@ _HELP = """\
   python start.py pin           for developers: write constraints.txt anew
 
 You work in work/: copies of the notebooks that nothing here overwrites. Without a key everything is recorded and
-free; with a key, `run` and `test` stay recorded unless you say --live."""
+free; with a key, `run` and `test` stay recorded unless you say --live. `record` is live, and asks first."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -1820,7 +1934,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, prog=f"start.py {name}".replace(" open", ""), description=text, allow_abbrev=False
         )
-        if name in ("open", "run"):
+        if name in ("open", "run", "record"):
             command.add_argument(
                 "--wheels", type=Path, metavar="DIR", help="install from a folder made by pack"
             )
@@ -1847,6 +1961,27 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--live", action="store_true", help="on OpenAI, with your key; costs money")
     command.add_argument(
         "--limit", type=us_dollars, metavar="USD", help="with --live: stop at this many US dollars"
+    )
+
+    command = add(
+        "record",
+        "Run notebooks live and record what the model answers, in data/recordings. New questions are added; answers that "
+        "are there already stay unless you say --replace.",
+    )
+    command.add_argument("notebooks", nargs="*", help="numbers; all without any")
+    command.add_argument(
+        "--replace", action="store_true", help="instead of recorded answers to the same questions"
+    )
+    command.add_argument(
+        "--limit",
+        type=us_dollars,
+        metavar="USD",
+        default=RECORDING_LIMIT_USD,
+        help=f"stop at this many US dollars; {RECORDING_LIMIT_USD:.2f} without it",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask before spending")
+    command.add_argument(
+        "--no-run", action="store_true", help="only take over what was recorded before; spends nothing"
     )
 
     command = add("reset", "Restore a working copy. Your own version stays beside it.")
@@ -1939,6 +2074,8 @@ def _dispatch(project: Project, options: argparse.Namespace) -> int:
         return run_tests(project, options)
     if options.command == "run":
         return run_all(project, options)
+    if options.command == "record":
+        return record(project, options)
     if options.command == "reset":
         say(reset(project, options.notebook))
         return 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from helpers.assistant import Assistant as Assistant
+    from helpers.chat_widget import Chat as Chat
+    from helpers.chat_widget import chat as chat
     from helpers.checks import check as check
     from helpers.code_interpreter import CodeInterpreterHandler as CodeInterpreterHandler
     from helpers.connection import connect as connect
@@ -20,31 +22,31 @@ if TYPE_CHECKING:
     from helpers.containers import session_price_usd as session_price_usd
     from helpers.containers import show_container as show_container
     from helpers.containers import what_is_visible_where as what_is_visible_where
-    from helpers.downloads import download_files as download_files
     from helpers.downloads import DownloadReport as DownloadReport
+    from helpers.downloads import download_files as download_files
     from helpers.errors import ConfigurationError as ConfigurationError
-    from helpers.errors import explain as explain
     from helpers.errors import RunFailed as RunFailed
     from helpers.errors import SpendLimitReached as SpendLimitReached
     from helpers.errors import Stopped as Stopped
     from helpers.errors import StreamInterrupted as StreamInterrupted
     from helpers.errors import WorkshopError as WorkshopError
+    from helpers.errors import explain as explain
     from helpers.evaluation import compare as compare
     from helpers.evaluation import evaluate_answers as evaluate_answers
     from helpers.evaluation import evaluate_retrieval as evaluate_retrieval
     from helpers.evaluation import plot as plot
     from helpers.external import fetch_lecture as fetch_lecture
     from helpers.file_search import FileSearchHandler as FileSearchHandler
-    from helpers.files import upload_files as upload_files
     from helpers.files import UploadReport as UploadReport
     from helpers.files import UploadUnfinished as UploadUnfinished
+    from helpers.files import upload_files as upload_files
     from helpers.function_calling import FunctionCall as FunctionCall
     from helpers.function_calling import FunctionCallingHandler as FunctionCallingHandler
     from helpers.function_calling import ToolboxHandler as ToolboxHandler
-    from helpers.functions import function_tool as function_tool
     from helpers.functions import FunctionResult as FunctionResult
     from helpers.functions import FunctionRunner as FunctionRunner
     from helpers.functions import FunctionTool as FunctionTool
+    from helpers.functions import function_tool as function_tool
     from helpers.gpt2 import count_parameters as count_parameters
     from helpers.gpt2 import training_cost as training_cost
     from helpers.handlers import EventHandler as EventHandler
@@ -53,21 +55,22 @@ if TYPE_CHECKING:
     from helpers.ledger import ledger_of as ledger_of
     from helpers.models import default_model as default_model
     from helpers.models import model_table as model_table
-    from helpers.questions import load_questions as load_questions
     from helpers.questions import Question as Question
+    from helpers.questions import load_questions as load_questions
     from helpers.run import AsyncRun as AsyncRun
-    from helpers.run import repair_thread as repair_thread
     from helpers.run import Run as Run
+    from helpers.run import repair_thread as repair_thread
     from helpers.run import stream_run as stream_run
     from helpers.trace import Trace as Trace
     from helpers.waiting import wait_for as wait_for
+    from helpers.web_search import WebSearch as WebSearch
     from helpers.web_search import duckduckgo_search as duckduckgo_search
     from helpers.web_search import recorded_queries as recorded_queries
-    from helpers.web_search import WebSearch as WebSearch
 
 _HOMES = {
     "Assistant": "assistant",
     "AsyncRun": "run",
+    "Chat": "chat_widget",
     "CodeInterpreterHandler": "code_interpreter",
     "ConfigurationError": "errors",
     "DownloadReport": "downloads",
@@ -91,6 +94,7 @@ _HOMES = {
     "UploadUnfinished": "files",
     "WebSearch": "web_search",
     "WorkshopError": "errors",
+    "chat": "chat_widget",
     "check": "checks",
     "cleanup": "ledger",
     "compare": "evaluation",

@@ -131,8 +131,15 @@ class _Reader:
     def _clean(self, value: Any, schema: object, where: str) -> Any:
         fitting = branches(schema, self._schema)
         if isinstance(value, dict):
-            chosen = self._object_schema(value, fitting)
-            return value if chosen is None else self._clean_object(value, chosen, where)
+            objects = self._object_schemas(value, fitting)
+            if len(objects) == 1:
+                return self._clean_object(value, objects[0], where)
+            # It could be several: only a null that stands for a default in each of them goes.
+            return {
+                key: item
+                for key, item in value.items()
+                if item is not None or not objects or not all(self._is_default(key, node) for node in objects)
+            }
         if isinstance(value, list):
             arrays = [node for node in fitting if node.get("type") == "array"]
             return self._clean_array(value, arrays[0], where) if len(arrays) == 1 else value
@@ -152,11 +159,7 @@ class _Reader:
                     whose = where or self._name
                     self._note(place, f"does not belong to {whose}, which takes: {known}", None)
                 cleaned[key] = item
-            elif (
-                item is None
-                and key not in schema.get("required", ())
-                and not takes_null(properties[key], self._schema)
-            ):
+            elif item is None and self._is_default(key, schema):
                 continue
             else:
                 cleaned[key] = self._clean(item, properties[key], place)
@@ -171,12 +174,16 @@ class _Reader:
             for place, item in enumerate(value)
         ]
 
-    def _object_schema(self, value: dict[str, Any], fitting: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """Return the schema that an object is meant to fit; ``None`` if there is none, or it could be several."""
+    def _is_default(self, key: str, schema: Mapping[str, Any]) -> bool:
+        """Return whether ``null`` for this key can only stand for its default."""
+        properties = schema.get("properties") or {}
+        is_optional = key in properties and key not in schema.get("required", ())
+        return is_optional and not takes_null(properties[key], self._schema)
+
+    def _object_schemas(self, value: dict[str, Any], fitting: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the schemas that an object can be meant to fit."""
         objects = [node for node in fitting if node.get("type") == "object"]
-        if len(objects) > 1:
-            objects = [node for node in objects if self._could_be(value, node)]
-        return objects[0] if len(objects) == 1 else None
+        return objects if len(objects) < 2 else [node for node in objects if self._could_be(value, node)]
 
     def _could_be(self, value: dict[str, Any], node: dict[str, Any]) -> bool:
         properties = node.get("properties") or {}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from helpers.errors import ConfigurationError
+from helpers.errors import ConfigurationError, without_controls
 from helpers.functions import FunctionTool, function_tool
 from helpers.models import default_model, model_facts
 
@@ -225,7 +225,7 @@ class Assistant(Mapping[str, Any]):
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><th scope="row" style="text-align:left;vertical-align:top">{html.escape(label)}</th>'
-            f'<td style="text-align:left;white-space:pre-wrap">{html.escape(_shortened(value, 2000))}</td></tr>'
+            f'<td style="text-align:left;white-space:pre-wrap">{_html(_shortened(value, 2000))}</td></tr>'
             for label, value in self._rows()
         )
         return f"<table><caption>Assistant</caption><tbody>{rows}</tbody></table>"
@@ -251,8 +251,14 @@ def _rebuild(name: str, instructions: str, rest: dict[str, Any]) -> Assistant:
     return Assistant(name, instructions, **rest)
 
 
+def _html(text: str) -> str:
+    """Escape for HTML, and keep the signs apart that would begin a formula where mathematics is drawn."""
+    return html.escape(text).replace("$", "<span>$</span>").replace("\\", "<span>\\</span>")
+
+
 def _shortened(text: str, limit: int = 300) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+    shown = without_controls(text[:limit])
+    return shown if len(text) <= limit else f"{shown}… ({len(text):,} characters)"
 
 
 def _text(what: str, value: object, limit: int, *, may_be_empty: bool = False) -> str:

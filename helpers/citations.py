@@ -436,7 +436,6 @@ def _number_at(thing: object, name: str) -> int | None:
 # -- words and names as text ------------------------------------------------------------------------------------------
 
 # They change the order of all that follows on the line: "exe.fdp" can be made to read "pdf.exe".
-_DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _MARKDOWN_SIGNS: Final = re.compile(r"[\\`*_{}\[\]<>#|~&$@^=!]|:(?=/)|(?<=/)/|(?<=www)\.", re.IGNORECASE)
 # These get an element of their own. MathJax looks for $ and \ in the finished page, and some renderers make links of
 # addresses after they have resolved the entities: what they look for must not stand in one piece of text.
@@ -498,7 +497,7 @@ def excerpt(text: str, characters: int = _EXCERPT_CHARACTERS) -> str:
 
 
 def _harmless(text: str) -> str:
-    return _DIRECTION.sub("\ufffd", _writable(plain_text(text)))
+    return _writable(plain_text(text))
 
 
 def _writable(text: str) -> str:

@@ -69,7 +69,7 @@ class CodeImage:
     height: int = 0
 
     def __repr__(self) -> str:
-        return f"[image: {self.alt_text}]"
+        return f"[image: {plain_text(self.alt_text)}]"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return (self.bundle(), {self.mime_type: {"alt": self.alt_text}} if self.mime_type else {})
@@ -125,7 +125,7 @@ class CodeCall:
         """Return code and output as plain text, both indented."""
         parts = [
             "Code",
-            _indented(self.code),
+            _indented(plain_text(self.code)),
             self.output_plain(),
             *(f"{_INDENT}{image!r}" for image in self.images),
         ]
@@ -384,12 +384,15 @@ class CodeInterpreterHandler(TextHandler):
     def on_event(self, event: Any) -> None:
         """Note when the run began; show the calls of a response that came without the events of its calls."""
         super().on_event(event)
+        kind = text_at(event, "type")
+        if kind.endswith(".delta"):
+            return  # most events; asking them for what they have not got is slow with the SDK's objects
         response = at(event, "response")
         state = self._code_state()
         if state.began_at is None:
             created = at(response, "created_at")
             state.began_at = float(created) if isinstance(created, int | float) else None
-        if at(event, "type") not in _ENDINGS:
+        if kind not in _ENDINGS:
             return
         output = at(response, "output")
         for number, item in enumerate(output if isinstance(output, list) else ()):

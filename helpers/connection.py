@@ -1,7 +1,7 @@
 """connect(): finds a key, chooses the mode, returns the client, and says in one line what it found.
 
-Here live the search for a key, the choice between live and recorded, and the making of the client. It is the only
-front room that knows the local API. Not here: anything about what the client is used for.
+Here live the search for a key, the choice between live, recorded and recording, and the making of the client. It is
+the only front room that knows the local API. Not here: anything about what the client is used for.
 """
 
 from __future__ import annotations
@@ -9,32 +9,53 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, overload
 from urllib.parse import urlsplit
 
 import openai
 
 from helpers.errors import ConfigurationError, explain, hide, install_plain_errors, redact
-from helpers.ledger import Account, all_ledgers, ledger_for, register
+from helpers.journal import Journal, journal_folder
+from helpers.ledger import THIS_PROCESS, Account, all_ledgers, ledger_for, register
 from helpers.models import default_model, model_facts, shutdown_warning
+from helpers.recording import Recorder
+from helpers.shapes import Shapes
 from helpers.traffic import AsyncWatchedClient, WatchedClient, Watcher
+
+if TYPE_CHECKING:
+    from helpers.local_api.captures import Captures
 
 __all__ = ["connect", "current_mode", "run_summary"]
 
-_MODES: Final = ("live", "recorded")
+_MODES: Final = ("live", "recorded", "record")
 _OPENAI_SERVER: Final = "https://api.openai.com/v1"
 # A name that can never be looked up (RFC 2606), so that nothing recorded could reach a network even by accident.
 _RECORDED_SERVER: Final = "https://recorded.invalid/v1"
 _RECORDED_KEY: Final = "recorded-mode-needs-no-key"
 _CHECK_TIMEOUT_S: Final = 10.0
 _NO_KEY: Final = "no key found"
-
+_journals: Final[dict[Path | None, Journal]] = {}
 Mode = Literal["live", "recorded"]
 _latest_mode: Mode | None = None
 """The mode of the last client that ``connect`` made in this process; ``None`` before the first."""
+
+
+class _Watches(Protocol):
+    """Whatever looks at a client's traffic."""
+
+    def hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+    def async_hooks(self) -> dict[str, list[Callable[..., Any]]]: ...
+
+
+# By HTTP client, which is what the copies that with_options() makes of a client share.
+_watchers: Final[weakref.WeakKeyDictionary[object, Sequence[_Watches]]] = weakref.WeakKeyDictionary()
+# By file: a second connect() goes on in it.
+_all_captures: Final[dict[Path, Captures]] = {}
+_all_shapes: Final[dict[str, Shapes]] = {}
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,9 @@ def connect(
     answers from recordings in this process: no network, nothing is spent.
 
     Args:
-        mode: ``"live"`` or ``"recorded"``; without one, ``WORKSHOP_API``, else whatever the key allows.
+        mode: ``"live"``, ``"recorded"``, or ``"record"``, which is live and writes what the model answers into a file
+            (``WORKSHOP_RECORD_TO``, else one in ``data/recordings/captured/``); without one, ``WORKSHOP_API``, else
+            whatever the key allows.
         limit_usd: in live mode, send no further model request once this many US dollars were spent since now. One
             answer that is under way is not cut off, so the last one can go over. It has no effect in recorded mode.
             Without it, ``WORKSHOP_LIMIT_USD``, which ``start.py run --limit`` sets.
@@ -86,14 +109,15 @@ def connect(
         asynchronous: return an ``openai.AsyncOpenAI``.
 
     Raises:
-        ConfigurationError: an unknown mode, ``"live"`` without a key, a key with characters that no key has, or a
-            limit that cannot be kept.
+        ConfigurationError: an unknown mode, ``"live"`` or ``"record"`` without a key, a key with characters that no key
+            has, a limit that cannot be kept, or a file that cannot be recorded to.
 
     Example:
         >>> client = connect("recorded")  # doctest: +SKIP
         recorded · you asked for it, nothing will be spent · gpt-6-luna · openai 3.54.0
     """
     dotenv = _read_dotenv()
+    hide(dotenv.get("OPENAI_API_KEY", ""))  # whoever reads the file finds it, in every mode
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API"):
         if dotenv.get(name):
             os.environ.setdefault(name, dotenv[name])
@@ -102,14 +126,15 @@ def connect(
     if wanted == "recorded":
         return _recorded(asynchronous, _why_recorded(mode, dotenv))
     key = _find_key(dotenv, ask=ask)
-    if wanted == "live" and key is None:
+    if wanted in ("live", "record") and key is None:
+        what = "Live mode" if wanted == "live" else "Recording"
         raise ConfigurationError(
-            "Live mode needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
+            f"{what} needs a key and none was found. Put OPENAI_API_KEY in .env (or in Colab's secrets) and run this "
             "cell again, or use connect('recorded')."
         )
     if key is None:
         return _recorded(asynchronous, _NO_KEY)
-    return _live(key, limit_usd, asynchronous)
+    return _live(key, limit_usd, asynchronous, records=wanted == "record")
 
 
 def current_mode() -> Mode:
@@ -172,12 +197,8 @@ def _wanted_mode(mode: str | None) -> str | None:
         raise ConfigurationError(
             "The local mode is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
         )
-    if word == "record":
-        raise ConfigurationError(
-            "Recording is not built yet. Use 'recorded' (no key needed) or 'live' (with a key)."
-        )
     if word not in _MODES:
-        raise ConfigurationError(f"Unknown {source} {value!r}. Use 'live' or 'recorded'.")
+        raise ConfigurationError(f"Unknown {source} {value!r}. Use 'live', 'recorded' or 'record'.")
     return word
 
 
@@ -277,6 +298,8 @@ def _recorded(asynchronous: bool, why: str) -> openai.OpenAI | openai.AsyncOpenA
 
 
 def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    import httpx2
+
     from helpers import local_api
 
     try:
@@ -284,27 +307,49 @@ def _recorded_client(asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
     except (local_api.StateError, ValueError) as error:
         # Both come from the WORKSHOP_… variables that a person set, and say which one and why.
         raise ConfigurationError(str(error)) from None
-    account = Account.of("recorded", "this process", _RECORDED_KEY)
-    watcher = Watcher(ledger_for(account))
+    state = _kept_state()
+    account = Account.of("recorded", state or THIS_PROCESS, _RECORDED_KEY)
+    watcher = Watcher(ledger_for(account, _journal() if state else None))
     client: openai.OpenAI | openai.AsyncOpenAI
     # trust_env is off: a proxy of the environment has no part in what never leaves the process.
     if asynchronous:
         client = openai.AsyncOpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=AsyncWatchedClient(watcher, transport=api.async_transport(), trust_env=False),
+            http_client=AsyncWatchedClient(
+                watcher,
+                _async_hooks([watcher, *_shapes()]),
+                transport=api.async_transport(),
+                trust_env=False,
+            ),
         )
     else:
         client = openai.OpenAI(
             api_key=_RECORDED_KEY,
             base_url=_RECORDED_SERVER,
-            http_client=WatchedClient(watcher, transport=api.transport(), trust_env=False),
+            http_client=httpx2.Client(
+                transport=watcher.transport(api.transport()), event_hooks=_hooks(_shapes()), trust_env=False
+            ),
         )
     register(client, account)
     return client
 
 
-def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+def _kept_state() -> str:
+    """Return the file that keeps what recorded mode made; ``""`` if it is gone with this process."""
+    value = os.environ.get("WORKSHOP_STATE", "").strip()
+    return str(Path(value).expanduser().resolve()) if value else ""
+
+
+def _journal() -> Journal:
+    """Return the journal of this process for the folder that is set now."""
+    folder = journal_folder()
+    return _journals.setdefault(folder, Journal(folder))
+
+
+def _live(
+    key: _Key, limit_usd: float | None, asynchronous: bool, *, records: bool
+) -> openai.OpenAI | openai.AsyncOpenAI:
     server = os.environ.get("OPENAI_BASE_URL", "").strip() or _OPENAI_SERVER
     host = urlsplit(server).hostname
     if not host:
@@ -318,7 +363,11 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
             "helpers.model_table(), or leave limit_usd out."
         )
     account = Account.of("live", host, key.value)
-    client = _live_client(key.value, server, Watcher(ledger_for(account), limit_usd), asynchronous)
+    captures = _captures() if records else None
+    watchers: list[_Watches] = [Watcher(ledger_for(account, _journal()), limit_usd), *_shapes()]
+    if captures is not None:
+        watchers.append(Recorder(captures))
+    client = _live_client(key.value, server, watchers, asynchronous)
     install_plain_errors()
     register(client, account)
     _remember_mode("live")
@@ -327,18 +376,74 @@ def _live(key: _Key, limit_usd: float | None, asynchronous: bool) -> openai.Open
         details.append(f"server {host}")
     if limit_usd is not None:
         details.append(f"stops at ${limit_usd:.2f}")
-    _say("live", ", ".join(details))
+    if captures is not None:
+        details.append(f"writes to {_from_here(captures.path)}")
+    _say("live" if captures is None else "recording", ", ".join(details))
     _check_model(synchronous(client))
     return client
 
 
 def _live_client(
-    key: str, server: str, watcher: Watcher, asynchronous: bool
+    key: str, server: str, watchers: Sequence[_Watches], asynchronous: bool
 ) -> openai.OpenAI | openai.AsyncOpenAI:
     # The SDK's own HTTP client, so that the environment's proxies and certificates keep working.
+    watcher = next(each for each in watchers if isinstance(each, Watcher))
+    client: openai.OpenAI | openai.AsyncOpenAI
     if asynchronous:
-        return openai.AsyncOpenAI(api_key=key, base_url=server, http_client=AsyncWatchedClient(watcher))
-    return openai.OpenAI(api_key=key, base_url=server, http_client=WatchedClient(watcher))
+        client = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=server,
+            http_client=AsyncWatchedClient(watcher, _async_hooks(watchers)),
+        )
+    else:
+        client = openai.OpenAI(
+            api_key=key, base_url=server, http_client=WatchedClient(watcher, _hooks(watchers))
+        )
+    _watchers[client._client] = watchers
+    return client
+
+
+def _shapes() -> list[Shapes]:
+    """Return what notes the shapes of answers, where somebody asked for it."""
+    path = os.environ.get("WORKSHOP_SHAPES", "").strip()
+    return [_all_shapes.setdefault(path, Shapes(Path(path)))] if path else []
+
+
+def _hooks(watchers: Sequence[_Watches]) -> dict[str, list[Callable[..., Any]]]:
+    return _together([watcher.hooks() for watcher in watchers])
+
+
+def _async_hooks(watchers: Sequence[_Watches]) -> dict[str, list[Callable[..., Any]]]:
+    return _together([watcher.async_hooks() for watcher in watchers])
+
+
+def _together(hooks: Sequence[dict[str, list[Callable[..., Any]]]]) -> dict[str, list[Callable[..., Any]]]:
+    """Return the hooks of all watchers, one after the other."""
+    return {kind: [function for each in hooks for function in each[kind]] for kind in ("request", "response")}
+
+
+def _captures() -> Captures:
+    """Return what writes captured answers, to the file that was asked for; the same one as before if there is one."""
+    from helpers import local_api
+    from helpers.local_api.captures import CaptureError, Captures, default_path
+
+    named = os.environ.get("WORKSHOP_RECORD_TO", "").strip()
+    recordings = local_api.recordings_folder()
+    # The second connect() of a session goes on in the first one's file, also where its name holds the time.
+    running = [captures for captures in _all_captures.values() if not named]
+    path = Path(named).expanduser() if named else default_path(recordings, os.environ)
+    path = running[-1].path if running else path.absolute()
+    if path not in _all_captures:
+        try:
+            _all_captures[path] = Captures(path, recordings, redact)
+        except CaptureError as error:
+            raise ConfigurationError(str(error)) from None
+    return _all_captures[path]
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as a person would type it: from where they are, if it is below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
@@ -347,29 +452,49 @@ def synchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.OpenAI:
     Raises:
         ConfigurationError: it is no client.
     """
-    if isinstance(client, openai.OpenAI):
-        return client
-    if isinstance(client, openai.AsyncOpenAI):
-        return synchronous_twin(client)
-    raise ConfigurationError(
-        f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
-    )
+    return client if isinstance(client, openai.OpenAI) else synchronous_twin(client)
 
 
 def synchronous_twin(client: openai.AsyncOpenAI) -> openai.OpenAI:
-    """Return a synchronous client for the same account as ``client``."""
+    """Return a new synchronous client for the same account as ``client``."""
+    twin = _twin(client, asynchronous=False)
+    assert isinstance(twin, openai.OpenAI)
+    return twin
+
+
+def asynchronous(client: openai.OpenAI | openai.AsyncOpenAI) -> openai.AsyncOpenAI:
+    """Return a new asynchronous client for the same account as ``client``, with its ledger and its spend limit.
+
+    It is a new one even if ``client`` is asynchronous: the connections of such a client belong to the event loop that
+    opened them. Close it on the loop that used it: ``async with asynchronous(client) as own: …``.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    twin = _twin(client, asynchronous=True)
+    assert isinstance(twin, openai.AsyncOpenAI)
+    return twin
+
+
+def _twin(client: object, asynchronous: bool) -> openai.OpenAI | openai.AsyncOpenAI:
+    if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
+        raise ConfigurationError(
+            f"The first argument must be the client that connect() returned, not a {type(client).__name__}."
+        )
     if str(client.base_url).startswith(_RECORDED_SERVER):
-        twin = _recorded_client(asynchronous=False)
-        assert isinstance(twin, openai.OpenAI)
-        return twin
+        return _recorded_client(asynchronous)
     host = urlsplit(str(client.base_url)).hostname or ""
     account = Account.of("live", host, client.api_key)
-    made = _live_client(
-        client.api_key, str(client.base_url), Watcher(ledger_for(account)), asynchronous=False
-    )
-    assert isinstance(made, openai.OpenAI)
+    # The same watchers, so that what both spend counts towards one limit, and both are recorded.
+    watchers = _watchers.get(client._client) or [Watcher(ledger_for(account, _journal()))]
+    made = _live_client(client.api_key, str(client.base_url), watchers, asynchronous)
     register(made, account)
-    return made
+    return made.with_options(
+        organization=client.organization,
+        project=client.project,
+        timeout=client.timeout,
+        max_retries=client.max_retries,
+    )
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------
@@ -400,7 +525,9 @@ def run_summary() -> dict[str, Any]:
 
     Returns:
         ``mode`` (``"live"``, ``"recorded"``, ``"live and recorded"`` or ``"none"``), ``responses``, ``tokens``,
-        ``price_usd`` (``None`` if the price of some model is not known), and ``estimated``.
+        ``price_usd`` (``None`` if the price of some model is not known), ``estimated``, ``left`` (kind and id of all
+        that is still in the accounts), and ``captures`` (``path``, ``recorded``, ``not_recorded`` and ``trouble`` of each
+        file that was recorded to).
     """
     ledgers = all_ledgers()
     meters = [ledger.meter for ledger in ledgers.values()]
@@ -412,4 +539,14 @@ def run_summary() -> dict[str, Any]:
         if any(meter.unpriced for meter in meters)
         else sum(meter.price_usd for meter in meters),
         "estimated": any(meter.estimated for meter in meters),
+        "left": [f"{entry.kind} {entry.id}" for ledger in ledgers.values() for entry in ledger.entries],
+        "captures": [
+            {
+                "path": str(captures.path),
+                "recorded": captures.recorded,
+                "not_recorded": captures.not_recorded,
+                "trouble": captures.trouble,
+            }
+            for captures in _all_captures.values()
+        ],
     }

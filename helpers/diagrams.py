@@ -353,7 +353,15 @@ def sequence_diagram(
     title, subtitle, footer = plain(title), plain(subtitle), plain(footer, 300)
     who = [Participant(plain(one.name, 60) or "?", one.role, plain(one.detail, 60)) for one in participants]
     numbered = [
-        (number, replace(message, text=plain(message.text, 90), detail=plain(message.detail, 110)))
+        (
+            number,
+            replace(
+                message,
+                text=plain(message.text, 90),
+                detail=plain(message.detail, 110),
+                hooks=tuple(plain(hook, 60) for hook in message.hooks),
+            ),
+        )
         for number, message in enumerate(messages, start=1)
     ]
     left_out = max(0, len(numbered) - _MOST_MESSAGES)
@@ -622,7 +630,7 @@ class _SequencePicture:
     def _hooks(self, message: Message) -> None:
         lines: list[str] = []
         for hook in message.hooks:
-            hook = _fitted(plain(hook, 60), _WIDEST_HOOKS - 16, 13)
+            hook = _fitted(hook, _WIDEST_HOOKS - 16, 13)
             if lines and _width_of(f"{lines[-1]}, {hook}", 13) <= _WIDEST_HOOKS - 16:
                 lines[-1] += f", {hook}"
             else:

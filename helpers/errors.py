@@ -136,7 +136,7 @@ class WorkshopError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks an exception for this before it draws a traceback of its own.
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {without_controls(str(self))}"]
 
 
 class ConfigurationError(WorkshopError):
@@ -192,7 +192,7 @@ class Stopped(KeyboardInterrupt):
         self.partial_text = partial_text
 
     def _render_traceback_(self) -> list[str]:
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {without_controls(str(self))}"]
 
 
 class SpendLimitReached(WorkshopError, openai.OpenAIError):
@@ -200,6 +200,14 @@ class SpendLimitReached(WorkshopError, openai.OpenAIError):
 
     It is an ``openai.OpenAIError`` as well, because the SDK passes those on as they are and does not retry.
     """
+
+
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_controls(text: str) -> str:
+    """Return ``text`` with ``�`` for each character that a terminal obeys or that turns the direction of what follows."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 class NotTheAPI(WorkshopError, openai.APIError):
@@ -233,6 +241,10 @@ def explain(error: BaseException) -> str:
         >>> explain(WorkshopError("The name is empty. Give the assistant a name."))
         'The name is empty. Give the assistant a name.'
     """
+    return without_controls(_explained(error))
+
+
+def _explained(error: BaseException) -> str:
     if isinstance(error, WorkshopError | Stopped):
         return str(error)
     if isinstance(error, openai.APIStatusError):

@@ -37,7 +37,7 @@ from helpers.metrics import (
     unsupported_figures,
 )
 from helpers.models import token_price_usd, tool_price_usd
-from helpers.plots import STYLES, Plot, new_figure
+from helpers.plots import STYLES, Plot, drawable, new_figure
 from helpers.questions import Question, checked_questions, load_questions, needs_found
 from helpers.tables import Column, Table
 
@@ -492,7 +492,7 @@ class ThresholdSweep:
             )
         axes.set_xlabel("only results with at least this score count")
         axes.set_ylabel("share of questions")
-        axes.set_title(plain(self.label, 80))
+        axes.set_title(drawable(plain(self.label, 80)))
         axes.set_ylim(-0.04, 1.04)
         axes.legend()
         told = "; ".join(
@@ -903,7 +903,7 @@ def plot(reports: Reports) -> Plot:
         )
     for (label, _), row in zip(labelled, metrics, strict=True):
         told.append(f"{label}: " + ", ".join(f"{name} {interval}" for name, interval in row))
-    axes.set_xticks(range(len(labelled)), [_broken(plain(label, 60)) for label, _ in labelled])
+    axes.set_xticks(range(len(labelled)), [drawable(_broken(plain(label, 60))) for label, _ in labelled])
     axes.set_xlim(-0.5, len(labelled) - 0.5)
     axes.set_ylim(-0.04, 1.04)
     axes.set_ylabel("mean over the questions, with 95 % interval")

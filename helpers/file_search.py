@@ -65,7 +65,7 @@ class FileSearch:
             return lines[0]
         if self.queries:
             lines.append(f"  queries: {' · '.join(f'“{excerpt(query)}”' for query in self.queries)}")
-        lines.append(f"  {self._outcome()}")
+        lines.append(f"  {self.outcome}")
         passages = self.passages or ()
         for passage in passages[:_MOST_PASSAGES_IN_LINES]:
             name = shown_name(passage.filename or passage.file_id)
@@ -93,7 +93,9 @@ class FileSearch:
         items = "\n".join(f"<li>{_passage_html(passage)}</li>" for passage in self.passages)
         return f"<details>\n<summary>{headline}</summary>\n<ol>\n{items}\n</ol>\n</details>"
 
-    def _outcome(self) -> str:
+    @property
+    def outcome(self) -> str:
+        """What came of it, in a few words, such as ``"read 4 passages from 2 files"``."""
         if self.status in _UNFINISHED:
             return _UNFINISHED[self.status]
         if self.passages is None:
@@ -105,7 +107,7 @@ class FileSearch:
         return f"read {count} passage{_s(count)} from {files} file{_s(files)}"
 
     def _outcome_markdown(self) -> str:
-        return self._outcome().replace(f'include=["{_RESULTS}"]', f'`include=["{_RESULTS}"]`')
+        return self.outcome.replace(f'include=["{_RESULTS}"]', f'`include=["{_RESULTS}"]`')
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/markdown": self.markdown(), "text/plain": self.plain()}

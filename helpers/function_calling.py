@@ -63,7 +63,7 @@ class FunctionCall:
         if result is None:
             return {"writing": "…", "waiting": "…"}.get(self.status, "the run ended before it was called")
         if result.error:
-            return f"{result.error} The model was told."
+            return f"{_one_line(result.error, 2_000)} The model was told."
         cut = " (cut, because it was too long)" if result.shortened else ""
         return f"{excerpt(result.output, _LINE_CHARACTERS) or 'an empty text'}{cut}"
 
@@ -88,10 +88,12 @@ class FunctionCall:
         if self.status == "writing":
             return f"*Calling {_code(self.name)} …*"
         if self.result is None:
-            outcome = "…" if self.status == "waiting" else literal_markdown(self.outcome)
-            return f"Calling {_code(self.signature)} {outcome}"
+            outcome = " …" if self.status == "waiting" else f": {literal_markdown(self.outcome)}"
+            return f"Calling {_code(self.signature)}{outcome}"
         word = "Called" if not self.result.error else "Tried to call"
-        tail = f": {literal_markdown(self.outcome)}" if self.result.error else ""
+        tail = f": {literal_markdown(self.outcome)}"
+        if not self.result.error:
+            tail = f" → {_code(excerpt(self.result.output, _ARGUMENT_CHARACTERS) or 'an empty text')}"
         # One block of HTML without an empty line: no renderer looks for Markdown or addresses inside of it.
         parts = [f"<p>{label}</p>\n<pre>{_block(text)}</pre>" for label, text in self._folded()]
         headline = f"<summary>{word} {_code(self.signature)}{tail}</summary>"

@@ -17,7 +17,6 @@ import json
 import os
 import queue
 import re
-import sys
 import threading
 import time
 from collections import deque
@@ -48,9 +47,11 @@ __all__ = [
 # of 64" (https://github.com/openai/openai-openapi, FunctionObject).
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_AT_ONCE: Final = 8
-# How often to look at stop(), and where Ctrl-C does not end a wait (Windows), how long one wait may be. Seconds.
+# How long one wait may be, in seconds: as often is stop() looked at. And an interrupt does not end every wait: not on
+# Windows, not one that begins at that very moment, and not a loop's whose kernel cancels the cell from a signal handler.
 _LOOK_EVERY_S: Final = 0.1
 _LEAST_CHARACTERS: Final = 200
+_now_s: Callable[[], float] = time.perf_counter
 _LONGEST_MESSAGE: Final = 500
 
 
@@ -122,7 +123,12 @@ class FunctionRuns(Sequence[FunctionResult]):
         return [result.item() for result in self._results]
 
     def _table(self) -> Table:
-        columns = (Column("function"), Column("status"), Column("time", is_number=True), Column("output"))
+        columns = (
+            Column("function"),
+            Column("status"),
+            Column("time", is_number=True, least_width=9),
+            Column("output"),
+        )
         rows = tuple(
             (result.name, result.status, f"{result.duration_ms:,.0f} ms", result.error or result.output)
             for result in self._results
@@ -391,7 +397,7 @@ def _checked_name(name: object, function: Any, behind: Any) -> str:
 def _checked_description(description: object, summary: str, name: str) -> str:
     if description is not None and (not isinstance(description, str) or not description.strip()):
         raise ConfigurationError(f"The description of {name} must be a text that is not empty.")
-    text = inspect.cleandoc(description) if isinstance(description, str) else summary
+    text = inspect.cleandoc(description).strip() if isinstance(description, str) else summary
     if not text:
         raise ConfigurationError(
             f"{name} has no docstring, and its description is all that the model reads to decide when to call it. Write one "
@@ -556,7 +562,8 @@ class _Job:
         self.arguments = _arguments_text(call)
         self.tool = runner._tool(self.name)
         self.cancel: Callable[[], Any] = _nothing
-        self.started_s: float | None = None
+        self.started_s = 0.0
+        self.was_started = False
         self._runner = runner
         self._printed = Printed()
         self._context = contextvars.copy_context()
@@ -573,7 +580,7 @@ class _Job:
 
     def settle(self, status: str, output: str, error: str = "", *, shortened: bool = False) -> None:
         """Give the call its result, unless it has one."""
-        took_s = 0.0 if self.started_s is None else time.perf_counter() - self.started_s
+        took_s = _now_s() - self.started_s if self.was_started else 0.0
         if self.is_done:
             return
         self._results.append(
@@ -751,26 +758,26 @@ class _Batch:
         """Give up what is late and start what can start.
 
         Returns:
-            How many seconds until something is due at the latest; ``None`` if there is nothing left to wait for.
+            How many seconds to wait for news at most; ``None`` if there is nothing left to wait for.
         """
         if self._stop is not None and self._stop():
             self._was_stopped = True
             return None
-        now_s = time.perf_counter()
+        now_s = _now_s()
         for job in self._running:
-            if not job.is_done and now_s - (job.started_s or now_s) >= self._time_limit_s:
+            if not job.is_done and now_s - job.started_s >= self._time_limit_s:
                 job.time_out()
         self._running = [job for job in self._running if not job.is_done]
         while self._waiting and len(self._running) < _MOST_AT_ONCE:
             job = self._waiting.popleft()
-            job.started_s = time.perf_counter()
+            job.started_s, job.was_started = _now_s(), True
             self._running.append(job)
             self._start(job)
         if not self._running:
             return None
-        oldest_s = min(job.started_s or now_s for job in self._running)
-        due_s = max(0.0, oldest_s + self._time_limit_s - time.perf_counter())
-        return due_s if self._stop is None else min(due_s, _LOOK_EVERY_S)
+        oldest_s = min(job.started_s for job in self._running)
+        due_s = oldest_s + self._time_limit_s - _now_s()
+        return min(max(0.0, due_s), _LOOK_EVERY_S)
 
     def finish(self, interruption: BaseException | None) -> FunctionRuns:
         """Answer what has no answer, and return all results."""
@@ -801,8 +808,6 @@ class _ThreadBatch(_Batch):
 
     def run(self) -> None:
         while (wait_s := self._step()) is not None:
-            if sys.platform == "win32":
-                wait_s = min(wait_s, _LOOK_EVERY_S)
             try:
                 self._news.get(timeout=wait_s)
             except queue.Empty:

@@ -136,17 +136,6 @@ def training_cost(
     """Estimate how many hours one training run of a GPT-2 model takes on rented GPUs and what it costs in US dollars.
     Give size for a published model, or n_layer and n_embd for another one. The estimate is right within about a third.
 
-    Only the training run itself is counted: no failed runs, data preparation, evaluation or storage. The operations are
-    6 for each parameter and token (Kaplan and others, https://arxiv.org/abs/2001.08361, section 2.1), and for attention
-    12 · n_layer · n_embd · 1024 for each token (PaLM, https://arxiv.org/abs/2204.02311, appendix B). ``utilisation`` is the
-    share of the card's peak that these operations reach.
-
-    How close it is to two runs of llm.c, with their numbers of tokens: the 1558M model on eight H100 took 24 hours and 672
-    dollars (https://github.com/karpathy/llm.c/discussions/677), and the estimate with the default utilisation of 0.5 is
-    24.2 hours and 679 dollars. The 124M model on eight A100 took 90 to 94 minutes and about 20 dollars
-    (https://github.com/karpathy/llm.c/discussions/481), and the estimate is 114 minutes and 26.50 dollars; that run reached
-    a utilisation of about 0.6.
-
     Args:
         size: A published size; null if you give n_layer and n_embd.
         n_layer: Number of transformer blocks; null takes that of size.
@@ -163,6 +152,18 @@ def training_cost(
 
     Raises:
         ValueError: neither a size nor both ``n_layer`` and ``n_embd``, an unknown GPU, or a number out of range.
+
+    Notes:
+        Only the training run itself is counted: no failed runs, data preparation, evaluation or storage. The operations are
+        6 for each parameter and token (Kaplan and others, https://arxiv.org/abs/2001.08361, section 2.1), and for attention
+        12 · n_layer · n_embd · 1024 for each token (PaLM, https://arxiv.org/abs/2204.02311, appendix B). ``utilisation`` is the
+        share of the card's peak that these operations reach.
+
+        How close it is to two runs of llm.c, with their numbers of tokens: the 1558M model on eight H100 took 24 hours and 672
+        dollars (https://github.com/karpathy/llm.c/discussions/677), and the estimate with the default utilisation of 0.5 is
+        24.2 hours and 679 dollars. The 124M model on eight A100 took 90 to 94 minutes and about 20 dollars
+        (https://github.com/karpathy/llm.c/discussions/481), and the estimate is 114 minutes and 26.50 dollars; that run reached
+        a utilisation of about 0.6.
 
     Example:
         >>> training_cost("1558M", tokens_billions=33.55, gpu="H100")["price_usd"]

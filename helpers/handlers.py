@@ -904,7 +904,8 @@ class EventHandler:
         progress = self._progress
         kind = text_at(event, "type")
         answer = progress.answers[-1]
-        response_id = text_at(at(event, "response"), "id")
+        # Deltas carry no response, and asking the SDK's objects for what they have not got is slow.
+        response_id = "" if kind.endswith(".delta") else text_at(at(event, "response"), "id")
         if response_id and response_id != answer.response_id:
             if answer.response_id:
                 answer = _Answer()
@@ -1330,6 +1331,16 @@ def _marks_in(metadata: Any) -> list[str]:
     return marks
 
 
+def _is_json(text: str) -> bool:
+    """Whether a whole text is a JSON object or array, as structured answers are."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 class TextHandler(EventHandler):
     """Shows the answer while it streams: Markdown that updates in place in a notebook, lines elsewhere.
 
@@ -1348,6 +1359,8 @@ class TextHandler(EventHandler):
 
     def shown_text(self, text: Text) -> str:
         """Return the Markdown to show for a complete text; a subclass may add to it, such as numbers for citations."""
+        if self.renderer.mode == "markdown" and _is_json(text.value):
+            return f"```json\n{text.value}\n```"
         return text.value
 
     def on_text_delta(self, delta: TextDelta, snapshot: Text) -> None:

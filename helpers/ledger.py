@@ -1,7 +1,9 @@
 """The ledger: everything that your cells created in the account, and its removal.
 
 Here live the list of created things, what they cost so far, and ``cleanup(client)``. The list fills itself:
-``traffic.py`` reads it off the requests of the client that ``connect()`` returned. It is kept in memory, without keys.
+``traffic.py`` reads it off the requests of the client that ``connect()`` returned. It is kept in memory, and in the
+journal on disk (``journal.py``), without keys. ``python -m helpers.ledger sweep`` removes what killed kernels left
+(``sweep.py``).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import itertools
-import secrets
+import sys
 import threading
 import weakref
 from collections import Counter
@@ -19,11 +21,14 @@ from typing import Final
 
 import openai
 
-from helpers.errors import explain, is_web_page
+from helpers.errors import explain, is_web_page, without_controls
+from helpers.journal import Journal
 
 __all__ = ["Account", "CleanupReport", "Entry", "Ledger", "Meter", "cleanup", "ledger_of"]
 
-_SALT: Final = secrets.token_bytes(16)
+THIS_PROCESS: Final = "this process"
+"""The server of an account that is gone with this process."""
+_PERSON: Final = b"workshop-account"
 # The order of removal: what points at other things goes before what it points at.
 _KINDS: Final = ("response", "conversation", "vector store", "file", "container")
 # The order in which a person reads them.
@@ -34,7 +39,8 @@ _SAID: Final = ("conversation", "vector store", "file", "container", "response")
 class Account:
     """Whose account something was created in: a mode, a server, and a fingerprint of the key.
 
-    The fingerprint is made with a salt that lives only in this process, so it says "the same key" and nothing else.
+    The fingerprint is the same in every process, so that a journal on disk can say "the same key". It has 48 bits: too
+    few to tell one key from all others, and far too few to find a key that was drawn at random.
     """
 
     mode: str
@@ -44,8 +50,12 @@ class Account:
     @classmethod
     def of(cls, mode: str, server: str, key: str) -> Account:
         """Return the account that ``key`` opens on ``server`` (a host name)."""
-        digest = hashlib.blake2b(key.encode(), key=_SALT, digest_size=6).hexdigest()
+        digest = hashlib.blake2b(key.encode(), person=_PERSON, digest_size=6).hexdigest()
         return cls(mode, server, digest)
+
+    def as_tuple(self) -> tuple[str, str, str]:
+        """Return mode, server and fingerprint, as the journal holds them."""
+        return self.mode, self.server, self.fingerprint
 
 
 @dataclasses.dataclass(slots=True)
@@ -76,9 +86,16 @@ class Meter:
 
 
 class Ledger:
-    """The things that one account holds because of this process; shows itself as a list."""
+    """The things that one account holds because of this process; shows itself as a list.
 
-    def __init__(self) -> None:
+    Args:
+        account: whose things they are.
+        journal: where they are noted on disk as well; without one, nowhere.
+    """
+
+    def __init__(self, account: Account | None = None, journal: Journal | None = None) -> None:
+        self._account = account
+        self._journal = journal
         self._entries: dict[str, Entry] = {}
         self._unanswered: dict[int, str] = {}
         self._sent = itertools.count(1)
@@ -91,13 +108,18 @@ class Ledger:
         with self._lock:
             new = id not in self._entries
             if new:
+                # On disk first: an interrupt in between leaves a line too many, which a sweep finds gone, and none too few.
+                if self._journal is not None and self._account is not None:
+                    self._journal.made(kind, id, name, self._account.as_tuple())
                 self._entries[id] = Entry(kind, id, name)
             return new
 
     def forget(self, id: str) -> None:
         """Note that a thing is gone."""
         with self._lock:
-            self._entries.pop(id, None)
+            known = self._entries.pop(id, None)
+            if known is not None and self._journal is not None:
+                self._journal.gone(id)
 
     def sent(self, kind: str) -> int:
         """Note that the creation of a thing was asked for. Returns a number for ``answered``."""
@@ -149,7 +171,7 @@ class Ledger:
         if not self._entries:
             return "\n".join(["Nothing is there that these cells created.", *perhaps])
         lines = [f"  {entry.kind:<13} {entry.id}  {entry.name}".rstrip() for entry in self.entries]
-        head = f"{_count(entry.kind for entry in self.entries)} created by these cells:"
+        head = f"{count_kinds(entry.kind for entry in self.entries)} created by these cells:"
         return "\n".join([head, *lines, *perhaps])
 
 
@@ -162,9 +184,9 @@ def register(client: openai.OpenAI | openai.AsyncOpenAI, account: Account) -> No
     _accounts[_http_client(client)] = account
 
 
-def ledger_for(account: Account) -> Ledger:
-    """Return the ledger of ``account``; it is made on first use and lives as long as the process."""
-    return _ledgers.setdefault(account, Ledger())
+def ledger_for(account: Account, journal: Journal | None = None) -> Ledger:
+    """Return the ledger of ``account``; it is made on first use, with ``journal``, and lives as long as the process."""
+    return _ledgers.setdefault(account, Ledger(account, journal))
 
 
 def all_ledgers() -> dict[Account, Ledger]:
@@ -183,8 +205,13 @@ def ledger_of(client: openai.OpenAI | openai.AsyncOpenAI) -> Ledger:
         1 conversation created by these cells:
           conversation  conv_…
     """
-    account = _accounts.get(_http_client(client))
+    account = account_of(client)
     return Ledger() if account is None else ledger_for(account)
+
+
+def account_of(client: openai.OpenAI | openai.AsyncOpenAI) -> Account | None:
+    """Return whose account ``client`` opens; ``None`` for one that ``connect()`` did not return."""
+    return _accounts.get(_http_client(client))
 
 
 def _http_client(client: openai.OpenAI | openai.AsyncOpenAI) -> object:
@@ -208,14 +235,14 @@ class CleanupReport:
     """The kinds of things that may be there as well: the answer to their creation, with their id, was lost."""
 
     def __repr__(self) -> str:
-        parts = [f"deleted {_count((entry.kind for entry in self.deleted), self.items)}"]
+        parts = [f"deleted {count_kinds((entry.kind for entry in self.deleted), self.items)}"]
         if self.already_gone:
             parts.append(f"{len(self.already_gone)} already gone")
         parts.append(f"{len(self.left)} left")
         lines = [" · ".join(parts)]
         lines += [f"  still there: {entry.kind} {entry.id}: {reason}" for entry, reason in self.left]
         lines += _perhaps(self.unanswered)
-        return "\n".join(lines)
+        return without_controls("\n".join(lines))
 
     def _ipython_display_(self) -> None:
         """Show nothing more: ``cleanup`` printed the report already."""
@@ -237,15 +264,37 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
 
     ledger = ledger_of(client)
     worker = synchronous(client)
+    for container in _untold_containers(worker):
+        ledger.note("container", container, "made by the code interpreter")
+    report = remove(worker, ledger.entries, ledger.forget)
+    report = dataclasses.replace(report, unanswered=ledger._take_unanswered())
+    print(report)
+    return report
+
+
+def _untold_containers(client: openai.OpenAI) -> list[str]:
+    """Return containers that were made for an answer which was interrupted before it named them.
+
+    Only where all that there is was made by this process: in an account, they may be anybody's. There they end by
+    themselves, 20 minutes after their last use.
+    """
+    account = account_of(client)
+    if account is None or account.server != THIS_PROCESS:
+        return []
+    return [container.id for container in client.containers.list(limit=100) if container.status == "running"]
+
+
+def remove(client: openai.OpenAI, entries: Iterable[Entry], forget: Callable[[str], object]) -> CleanupReport:
+    """Delete things, and call ``forget`` with the id of each one that is gone, at once."""
     deleted: list[Entry] = []
     gone: list[Entry] = []
     left: list[tuple[Entry, str]] = []
     items = 0
-    for entry in ledger.entries:
+    for entry in sorted(entries, key=lambda entry: _KINDS.index(entry.kind)):
         try:
             if entry.kind == "conversation":
-                items += _delete_items(worker, entry.id)
-            _delete(worker, entry)
+                items += _delete_items(client, entry.id)
+            _delete(client, entry)
         except openai.NotFoundError as error:
             if is_web_page(error.response.headers):  # it is something on the way that knows nothing of it
                 left.append((entry, explain(error)))
@@ -256,10 +305,8 @@ def cleanup(client: openai.OpenAI | openai.AsyncOpenAI) -> CleanupReport:
             continue
         else:
             deleted.append(entry)
-        ledger.forget(entry.id)
-    report = CleanupReport(deleted, gone, left, items, ledger._take_unanswered())
-    print(report)
-    return report
+        forget(entry.id)
+    return CleanupReport(deleted, gone, left, items)
 
 
 def _delete(client: openai.OpenAI, entry: Entry) -> None:
@@ -312,12 +359,12 @@ _WHERE_IT_GOES: Final = {
 def _perhaps(kinds: Sequence[str]) -> list[str]:
     """Say what may be there without a known id; nothing if there is nothing."""
     return [
-        f"  perhaps there: {_count([kind] * count)} (the connection broke before its answer came; {_WHERE_IT_GOES[kind]})"
+        f"  perhaps there: {count_kinds([kind] * count)} (the connection broke before its answer came; {_WHERE_IT_GOES[kind]})"
         for kind, count in Counter(kinds).items()
     ]
 
 
-def _count(kinds: Iterable[str], items: int = 0) -> str:
+def count_kinds(kinds: Iterable[str], items: int = 0) -> str:
     """Say how many of each kind: ``"1 conversation (4 items), 3 files"``."""
     counts = Counter(kinds)
     if not counts:
@@ -330,3 +377,9 @@ def _count(kinds: Iterable[str], items: int = 0) -> str:
             word += f" ({items} item{'' if items == 1 else 's'})"
         words.append(word)
     return ", ".join(words)
+
+
+if __name__ == "__main__":
+    from helpers.sweep import main
+
+    sys.exit(main(sys.argv[1:]))

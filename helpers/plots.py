@@ -11,9 +11,9 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from helpers.errors import ConfigurationError
+from helpers.errors import ConfigurationError, without_controls
 
-__all__ = ["STYLES", "Plot", "new_figure"]
+__all__ = ["STYLES", "Plot", "drawable", "new_figure"]
 
 # Marker, colour, line. The colours are those of Okabe and Ito, which people who see fewer colours can tell apart; the
 # markers differ as well, so that nothing depends on colour.
@@ -39,7 +39,7 @@ class Plot:
 
     def __init__(self, figure: Any, alt_text: str) -> None:
         self.figure = figure
-        self.alt_text = alt_text
+        self.alt_text = without_controls(alt_text)
 
     def __repr__(self) -> str:
         return self.alt_text
@@ -70,6 +70,11 @@ class Plot:
             path, format="png", dpi=_DOTS_PER_INCH, metadata={"Description": self.alt_text, "Software": None}
         )
         return path
+
+
+def drawable(text: str) -> str:
+    """Return ``text`` so that matplotlib draws it as it is: between two dollar signs it would look for a formula."""
+    return text.replace("$", r"\$")
 
 
 def new_figure() -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol, TextIO
 
-from helpers.errors import ConfigurationError
+from helpers.errors import ConfigurationError, without_controls
 
 __all__ = [
     "Block",
@@ -323,17 +323,17 @@ class _LinesBlock:
             self._pieces, self._replacement = [self._replacement], None
 
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-
-
 def plain_text(text: str) -> str:
-    """Return ``text`` without what a terminal would obey: control characters become ``�``, CR becomes nothing.
+    """Return ``text`` without what a terminal or a page would obey: control characters become ``�``, CR becomes nothing.
+
+    Those that turn the direction of what follows are among them: they could make a name or a piece of code look like
+    another one. Text that runs from right to left needs none of them.
 
     Example:
         >>> plain_text("red: \\x1b[31m")
         'red: �[31m'
     """
-    return _CONTROL.sub("\ufffd", text).replace("\r", "")
+    return without_controls(text).replace("\r", "")
 
 
 # -- Markdown from somebody else --------------------------------------------------------------------------------------
@@ -392,7 +392,7 @@ def safe_markdown(text: str, *, streaming: bool = False) -> str:
         >>> safe_markdown("a <b> and `<b>`")
         'a &lt;b> and `<b>`'
     """
-    text = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = without_controls(text.replace("\r\n", "\n").replace("\r", "\n"))
     if streaming:
         text = re.sub(r"(?:`+|~+)\Z", "", text)
     return "\n".join(_safe_lines(text.split("\n"), level=0))

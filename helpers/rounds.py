@@ -154,6 +154,7 @@ class Course:
             RunFailed: the API ended the run with an error that does not pass.
             StreamInterrupted: the stream was cut, and neither resuming nor asking again helped.
             KeyboardInterrupt: functions were interrupted.
+            asyncio.CancelledError: the task was cancelled while functions ran.
         """
         request = dict(self.request)
         self._history = list(_as_items(request.get("input")))
@@ -172,7 +173,8 @@ class Course:
             for result in runs:
                 self._note_result(result)
             if runs.interrupted:
-                raise KeyboardInterrupt
+                # Whatever it was: a task that was cancelled must not end with a KeyboardInterrupt.
+                raise runs.interruption or KeyboardInterrupt()
             request = self._next_request(request, [result.item() for result in runs])
 
     def _note_result(self, result: FunctionResult) -> None:

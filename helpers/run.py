@@ -31,7 +31,7 @@ from helpers.errors import (
     WorkshopError,
     what_it_is,
 )
-from helpers.functions import FunctionResult, FunctionRunner
+from helpers.functions import FunctionResult, FunctionRunner, FunctionRuns
 from helpers.handlers import EventHandler, TextHandler, failure_from
 from helpers.models import default_model, model_facts
 from helpers.rounds import CallFunctions, Cancelled, Course, Limits, Pause, Plan, Read, repair
@@ -61,7 +61,7 @@ class _BaseRun:
         text_format: type[BaseModel] | None = None,
     ) -> None:
         self.handler = handler
-        self.trace = Trace(question=question, assistant=assistant)
+        self.trace = Trace(question=question, assistant=assistant, handler=type(handler).__name__)
         self._course = Course(request, handler, self.trace, limits or Limits())
         self._functions = functions or FunctionRunner(())
         self._text_format = text_format
@@ -152,6 +152,10 @@ class _BaseRun:
             f"{self.trace.tokens.total:,} tokens",
         ]
         return " · ".join(pieces)
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise Cancelled
 
     def _broke_off(self, failure: BaseException) -> None:
         if self._ended:
@@ -317,11 +321,15 @@ class Run(_BaseRun):
         came: Any = None
         failure: RunFailed | None = None
         while True:
-            self._check()
+            if not isinstance(came, FunctionRuns):  # what functions gave back is noted first
+                self._check()
             try:
                 wanted = plan.send(came) if failure is None else plan.throw(failure)
             except StopIteration:
                 return
+            except KeyboardInterrupt:
+                self._check()  # cancel() looks like an interrupt to functions
+                raise
             came = failure = None
             self._check()
             try:
@@ -345,10 +353,6 @@ class Run(_BaseRun):
             except RunFailed as error:
                 failure = error
             # The SDK's exception is gone here, and with it the request that holds the key.
-
-    def _check(self) -> None:
-        if self._cancelled:
-            raise Cancelled
 
 
 class AsyncRun(_BaseRun):
@@ -468,11 +472,16 @@ class AsyncRun(_BaseRun):
         came: Any = None
         failure: RunFailed | None = None
         while True:
-            self._check()
+            if not isinstance(came, FunctionRuns):  # what functions gave back is noted first
+                self._check()
             try:
                 wanted = plan.send(came) if failure is None else plan.throw(failure)
             except StopIteration:
                 return
+            except (KeyboardInterrupt, asyncio.CancelledError) as error:
+                if not self._cancelled:
+                    raise
+                raise self._was_cancelled(error) from None
             came = failure = None
             self._check()
             self._waiting = asyncio.current_task()
@@ -501,18 +510,18 @@ class AsyncRun(_BaseRun):
                 failure = failure_from(error)
             except RunFailed as error:
                 failure = error
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._cancelled or task is None:
+            except asyncio.CancelledError as error:
+                if not self._cancelled:
                     raise
-                task.uncancel()  # it was cancel(), which ends the run and not the task
-                raise Cancelled from None
+                raise self._was_cancelled(error) from None
             finally:
                 self._waiting = None
 
-    def _check(self) -> None:
-        if self._cancelled:
-            raise Cancelled
+    def _was_cancelled(self, error: BaseException) -> Cancelled:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None:
+            task.uncancel()  # it was cancel(), which ends the run and not the task
+        return Cancelled()
 
 
 async def _one_by_one(events: list[Any]) -> AsyncIterator[Any]:

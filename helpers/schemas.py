@@ -322,6 +322,7 @@ class _Strict:
         self._loose = loose
         self._name = name
         self._definitions: dict[str, Any] = {}
+        self._open: list[str] = []
         self._properties = 0
         self._enum_values = 0
 
@@ -418,7 +419,7 @@ class _Strict:
             raise self._refuse(
                 where,
                 "is a dict with free keys, which strict mode cannot say",
-                "Name the keys in a dataclass, or take a list of pairs that are one.",
+                "Name the keys in a dataclass, or take a list of dataclass objects, each with a name and a value.",
             )
         if level > _MOST_LEVELS:
             raise self._refuse(
@@ -448,11 +449,16 @@ class _Strict:
         name = reference.rpartition("/")[2]
         target = definition(reference, self._loose)
         described = _description(loose)
-        if target.get("type") != "object":
-            return {**self._node(target, where, level), **described}
-        if name not in self._definitions:
-            self._definitions[name] = {}  # a class that holds itself comes by here again
-            self._definitions[name] = self._node(target, where, level)
+        if name in self._open:  # it holds itself
+            self._definitions.setdefault(name, {})
+        elif name not in self._definitions:
+            self._open.append(name)
+            strict = self._node(target, where, level)
+            self._open.remove(name)
+            # Objects are named once and pointed to; a choice or a list reads better where it is used.
+            if target.get("type") != "object" and name not in self._definitions:
+                return {**strict, **described}
+            self._definitions[name] = strict
         # Strict mode takes nothing beside "$ref".
         pointer = {"$ref": f"#/$defs/{name}"}
         return {**described, "anyOf": [pointer]} if described else pointer

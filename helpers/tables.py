@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from helpers.diagrams import plain
+from helpers.errors import without_controls
 
 __all__ = ["Column", "Table", "markdown_text", "size_text"]
 
@@ -53,13 +54,13 @@ class Table:
     """Sentences that stand below the table."""
 
     def __repr__(self) -> str:
-        head = tuple(column.name for column in self.columns)
+        head = tuple(plain(column.name, _LONGEST_CELL) for column in self.columns)
         rows = [tuple(plain(cell, _LONGEST_CELL) for cell in row) for row in self.rows]
         widths = [
             max(column.least_width, min(_WIDEST, max(len(row[place]) for row in [head, *rows])))
             for place, column in enumerate(self.columns)
         ]
-        lines = [self.caption] if self.caption else []
+        lines = [without_controls(self.caption)] if self.caption else []
         lines += self._text_row(head, widths)
         lines.append("  ".join("-" * width for width in widths))
         for row in rows:
@@ -93,7 +94,9 @@ class Table:
         head = cells("th", [column.name for column in self.columns], ' scope="col"')
         body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in self.rows)
         caption = (
-            f'<caption style="text-align:left">{_html(self.caption)}</caption>\n' if self.caption else ""
+            f'<caption style="text-align:left">{_html(without_controls(self.caption))}</caption>\n'
+            if self.caption
+            else ""
         )
         below = "<br>\n".join(_html(plain(note, _LONGEST_NOTE)) for note in self.notes)
         return (

@@ -38,6 +38,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from helpers.diagrams import plain
 from helpers.errors import ConfigurationError, redact
 from helpers.trace_rows import Row
 
@@ -88,7 +89,7 @@ def step_fields(
         "what": what,
         "status": status,
         "response": None if record is None else record.number,
-        "response_id": None if record is None else record.id or None,
+        "response_id": None if record is None else plain(record.id, 100) or None,
         "start_ms": rounded(row.start, 3),
         "duration_ms": rounded(duration_ms, 3),
         "price_usd": rounded(price_usd, 9),

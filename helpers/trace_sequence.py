@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from helpers.diagrams import Kind, Message, Participant, plain
+from helpers.diagrams import Kind, Message, Participant, Role, plain
 from helpers.trace_rows import (
     LIMIT,
     NOT_CALLED,
@@ -23,7 +23,7 @@ from helpers.trace_rows import (
     outputs_words,
 )
 
-__all__ = ["Story", "story_of"]
+__all__ = ["story_of"]
 
 _MOST_FUNCTIONS: Final = 3
 _MOST_TOOLS: Final = 3
@@ -35,8 +35,6 @@ _TOOLS: Final = {
     "searching the web": "web search",
 }
 
-Story = tuple[list[Participant], list[Message]]
-
 
 def story_of(
     rows: Sequence[Row],
@@ -45,7 +43,7 @@ def story_of(
     handler: str,
     status: str,
     duration_ms: Callable[[Row], float | None],
-) -> Story:
+) -> tuple[list[Participant], list[Message]]:
     """Return the participants and the messages of a run.
 
     Args:
@@ -90,11 +88,11 @@ class _Teller:
         self.participants.append(participant)
         return len(self.participants) - 1
 
-    def _places(self, names: dict[str, str], role: str) -> dict[str, int]:
+    def _places(self, names: dict[str, str], role: Role) -> dict[str, int]:
         """Return the lifeline of each name; those beyond the limit share one."""
         places: dict[str, int] = {}
         for shown in dict.fromkeys(names.values()):
-            places[shown] = self._join(Participant(shown, "function" if role == "function" else "tool"))
+            places[shown] = self._join(Participant(shown, role))
         return {name: places[shown] for name, shown in names.items()}
 
     def _say(
@@ -305,9 +303,8 @@ class _Teller:
     def _end(self, row: Row, *, last: bool) -> None:
         record = row.record
         if record is None:
-            kind: Kind = (
-                "broken end" if last else "note"
-            )  # after a cut that is not the last word, the run goes on
+            # After a cut that is not the last word, the run goes on.
+            kind: Kind = "broken end" if last else "note"
             hooks = _last_hooks(row) if last else []
             self._say(self.notebook, self.api, row.name or row.state, kind, row.detail, hooks=hooks)
             return

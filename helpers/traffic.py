@@ -1,23 +1,24 @@
 """What the client's own traffic shows: what was created, what it used, and whether the limit is reached.
 
-Here live the HTTP clients that ``connect()`` gives to the SDK: its own ones, with hooks that read what passes by. They
-change nothing, and a stream is not held back; but what is no answer of the API (the sign-in page of a network, say) is
+Here live the HTTP clients that ``connect()`` gives to the SDK, its own ones with hooks that read what passes by, and the
+transport that does the same for what is answered in this process. They change nothing, and a stream is not held back; but what is no answer of the API (the sign-in page of a network, say) is
 refused, since the SDK would take it for one. Not here: showing or deleting (``ledger.py``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import httpx2
 import openai
 
 from helpers.errors import NotTheAPI, SpendLimitReached, explain_web_page, is_web_page
+from helpers.interrupts import held_back
 from helpers.ledger import Ledger
 from helpers.models import token_price_usd, tool_price_usd
+from helpers.streams import EventReader, Tee, json_object, tee
 
 __all__ = ["AsyncWatchedClient", "WatchedClient", "Watcher"]
 
@@ -36,12 +37,8 @@ _KIND_OF_COLLECTION: Final = {
     "containers": "container",
 }
 _TERMINAL: Final = ("response.completed", "response.incomplete", "response.failed")
-_TOLD: Final = (
-    b"response.created",
-    *(name.encode() for name in _TERMINAL),
-    b"response.output_item.added",
-    b"response.output_item.done",
-)
+_ITEMS: Final = ("response.output_item.added", "response.output_item.done")
+_TOLD: Final = ("response.created", *_TERMINAL, *_ITEMS)
 # A request that met one of these was not sent, or not to its end, so that nobody could do what it asks.
 _NEVER_SENT: Final = (
     httpx2.ConnectError,
@@ -58,11 +55,15 @@ _UNREADABLE: Final = (
 )
 
 
+Hooks = Mapping[str, list[Callable[..., Any]]]
+"""What an HTTP client calls before a request and after an answer; a watcher's own and those of others."""
+
+
 class WatchedClient(openai.DefaultHttpxClient):
     """The SDK's own HTTP client, with the hooks of a ``Watcher``."""
 
-    def __init__(self, watcher: Watcher, **options: Any) -> None:
-        super().__init__(event_hooks=watcher.hooks(), **options)
+    def __init__(self, watcher: Watcher, event_hooks: Hooks | None = None, **options: Any) -> None:
+        super().__init__(event_hooks=watcher.hooks() if event_hooks is None else event_hooks, **options)
         self._watcher = watcher
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -74,8 +75,8 @@ class WatchedClient(openai.DefaultHttpxClient):
 class AsyncWatchedClient(openai.DefaultAsyncHttpxClient):
     """The SDK's own asynchronous HTTP client, with the hooks of a ``Watcher``."""
 
-    def __init__(self, watcher: Watcher, **options: Any) -> None:
-        super().__init__(event_hooks=watcher.async_hooks(), **options)
+    def __init__(self, watcher: Watcher, event_hooks: Hooks | None = None, **options: Any) -> None:
+        super().__init__(event_hooks=watcher.async_hooks() if event_hooks is None else event_hooks, **options)
         self._watcher = watcher
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -109,12 +110,20 @@ class Watcher:
 
         async def after(response: httpx2.Response) -> None:
             if self._is_stream(response):
-                response.stream = _AsyncTee(response.stream, self._reader(response))
+                tee(response, self._reader(response))
             elif self._is_read(response):
                 await response.aread()
                 self._read_body(response)
 
         return {"request": [before], "response": [after]}
+
+    def transport(self, inner: httpx2.BaseTransport) -> httpx2.BaseTransport:
+        """Return a transport that does what the hooks do, and leaves no moment between creating and noting.
+
+        Args:
+            inner: a transport that answers in this process, at once.
+        """
+        return _NotingTransport(self, inner)
 
     def before(self, request: httpx2.Request) -> None:
         """Refuse a request that asks a model for an answer once the limit is reached; note what it creates.
@@ -144,8 +153,7 @@ class Watcher:
             NotTheAPI: it is no answer of the API.
         """
         if self._is_stream(response):
-            assert isinstance(response.stream, httpx2.SyncByteStream)
-            response.stream = _Tee(response.stream, self._reader(response))
+            tee(response, self._reader(response))
         elif self._is_read(response):
             response.read()
             self._read_body(response)
@@ -192,7 +200,7 @@ class Watcher:
 
     def _read_body(self, response: httpx2.Response) -> None:
         request = response.request
-        body = _json_object(response.content)
+        body = json_object(response.content)
         self._note(request, body)
         # Where nothing is wanted, nothing has to come; else an answer is JSON, and one of the API's objects.
         is_needed = request.headers.get("accept", "") == "application/json" or bool(response.content)
@@ -263,9 +271,10 @@ class Watcher:
         searches = sum(item.get("type") == "file_search_call" for item in body.get("output") or [])
         meter.price_usd += searches * tool_price_usd("file_search_call")
 
-    def _reader(self, response: httpx2.Response) -> _StreamReader:
+    def _reader(self, response: httpx2.Response) -> EventReader:
         number = response.request.extensions.pop(_CREATION, None)
-        return _StreamReader(self, response.request.method == "POST", number)
+        created = response.request.method == "POST"
+        return EventReader(_TOLD.__contains__, lambda _, data: self.read_event(data, created, number))
 
     def read_event(self, data: bytes, created: bool, number: int | None) -> None:
         """Note what one server-sent event tells.
@@ -275,59 +284,12 @@ class Watcher:
             created: whether the stream is that of a new response.
             number: what ``Ledger.sent`` returned for that response, if it is not settled yet.
         """
-        event = _json_object(data)
+        event = json_object(data)
         if isinstance(event.get("response"), dict) and isinstance(event["response"].get("id"), str):
             self._read_response(event["response"], created)
             if number is not None:
                 self._ledger.answered(number)
         self._read_item(event.get("item"))
-
-
-class _StreamReader:
-    """Reads the few events that tell something, from the bytes of a stream as they pass."""
-
-    def __init__(self, watcher: Watcher, created: bool, number: int | None) -> None:
-        self._watcher = watcher
-        self._created = created
-        self._number = number
-        self._rest = b""
-        self._told = False
-
-    def feed(self, chunk: bytes) -> None:
-        *lines, self._rest = (self._rest + chunk).split(b"\n") if b"\n" in chunk else ([self._rest + chunk])
-        for line in lines:
-            if line.startswith(b"event:"):
-                self._told = line[6:].strip() in _TOLD
-            elif self._told and line.startswith(b"data:"):
-                self._watcher.read_event(line[5:].strip(), self._created, self._number)
-
-
-class _Tee(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _AsyncTee(httpx2.AsyncByteStream):
-    def __init__(self, stream: Any, reader: _StreamReader) -> None:
-        self._stream = stream
-        self._reader = reader
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self._reader.feed(chunk)
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 def _parts_of(request: httpx2.Request) -> list[str]:
@@ -360,13 +322,40 @@ def _body_of(request: httpx2.Request) -> dict[str, Any]:
     except httpx2.RequestNotRead:
         return {}
     # A question can be long, and most requests say neither.
-    return _json_object(content) if b'"store"' in content or b'"stream"' in content else {}
+    return json_object(content) if b'"store"' in content or b'"stream"' in content else {}
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object in ``data``, or an empty one."""
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+class _NotingTransport(httpx2.BaseTransport):
+    def __init__(self, watcher: Watcher, inner: httpx2.BaseTransport) -> None:
+        self._watcher = watcher
+        self._inner = inner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._watcher.before(request)
+        response: httpx2.Response | None = None
+        try:
+            with contextlib.nullcontext() if _may_take_long(request) else held_back():
+                with self._watcher.sending(request):
+                    response = self._inner.handle_request(request)
+                self._watcher.after(response)
+                if isinstance(response.stream, Tee):
+                    response.stream.read_first()
+        except BaseException:
+            # Nobody gets it, so nobody else can close it: its conversation would stay busy.
+            if response is not None:
+                response.close()
+            raise
+        return response
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _may_take_long(request: httpx2.Request) -> bool:
+    """Whether the answer may wait for code to run: a person must be able to interrupt that."""
+    if request.method == "GET":
+        return "/responses/" in request.url.path
+    if request.method != "POST" or not request.url.path.endswith("/responses"):
+        return False
+    body = json_object(request.read())
+    return not body.get("stream") and "code_interpreter" in str(body.get("tools"))

@@ -1,14 +1,29 @@
 """Assistants: what travels, what is refused, and that nothing changes behind your back."""
 
 import copy
+import functools
 import pickle
+import sys
+import types
 
 import pytest
 
-from helpers import Assistant, ConfigurationError
+from helpers import Assistant, ConfigurationError, function_tool
+from tests.strict_schema import problems
 
 SEARCH = {"type": "file_search", "vector_store_ids": ["vs_1"]}
 PYTHON = {"type": "code_interpreter", "container": {"type": "auto"}}
+BY_HAND = {"type": "function", "name": "lookup", "parameters": {"type": "object", "properties": {}}}
+
+
+def lookup(word: str, limit: int = 3) -> str:
+    """Look a word up."""
+    return word * limit
+
+
+def count(text: str) -> int:
+    """Count the words."""
+    return len(text.split())
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +122,23 @@ def test_a_tool_that_you_change_later_does_not_change_it():
         ({"tools": {"type": "file_search"}}, "must be a list"),
         ({"tools": "file_search"}, "must be a list"),
         ({"tools": ["file_search"]}, "A tool is a dict"),
-        ({"tools": [len]}, "notebook 4"),
+        ({"tools": [3]}, "or a Python function, not int"),
+        ({"tools": [len]}, "positional-only"),
+        ({"tools": [lambda: 1]}, "A lambda has no name"),
+        ({"tools": [print]}, r"takes \*args"),
+        ({"tools": [lookup, BY_HAND]}, "A Python function and a tool dict have the name lookup"),
+        (
+            {"tools": [BY_HAND, {**BY_HAND, "description": "Other."}]},
+            "Two different functions have the name lookup",
+        ),
+        (
+            {"tools": [lookup, function_tool(count, name="lookup")]},
+            "Two different functions have the name lookup",
+        ),
+        (
+            {"tools": [lookup, function_tool(lookup, description="Other.")]},
+            "Two different functions have the name",
+        ),
         ({"effort": "huge"}, "Unknown effort"),
         ({"effort": "none", "model": "gpt-6.2-sol"}, "has no effort 'none'"),
         ({"effort": "low", "model": "gpt-4o"}, "does not reason"),
@@ -138,3 +169,112 @@ def test_it_can_be_copied_compared_and_stored():
     assert pickle.loads(pickle.dumps(agent)) == agent
     assert {agent: 1}[teacher(tools=[SEARCH], temperature=0.5, effort="none")] == 1
     assert agent != teacher()
+
+
+# -- Python functions -----------------------------------------------------------------------------------------------
+
+
+def test_a_function_travels_as_its_schema():
+    agent = teacher(tools=[SEARCH, lookup])
+    assert agent["tools"] == [SEARCH, function_tool(lookup).param]
+    assert dict(agent)["tools"] == agent.tools
+    assert problems(agent.tools[1]["parameters"]) == []
+    assert agent.functions == [function_tool(lookup)]
+    assert agent.functions[0].function is lookup
+    assert teacher(tools=[SEARCH]).functions == []
+
+
+def test_nothing_that_it_hands_out_changes_a_function():
+    agent = teacher(tools=[lookup])
+    agent["tools"][0]["parameters"]["properties"].clear()
+    agent.tools[0]["name"] = "other"
+    agent.functions.clear()
+    assert agent == teacher(tools=[lookup])
+
+
+def test_the_same_function_is_not_added_twice():
+    agent = teacher().with_tools(lookup).with_tools(PYTHON, lookup, function_tool(lookup), count, count)
+    assert [tool.get("name") or tool["type"] for tool in agent.tools] == [
+        "lookup",
+        "code_interpreter",
+        "count",
+    ]
+    assert len(teacher(tools=[SEARCH, SEARCH, lookup, lookup]).tools) == 2
+
+
+def test_two_of_one_name_are_refused_when_they_are_added_too():
+    agent = teacher(tools=[lookup])
+    for tool in (BY_HAND, function_tool(count, name="lookup")):
+        with pytest.raises(ConfigurationError, match="have the name lookup"):
+            agent.with_tools(tool)
+    with pytest.raises(ConfigurationError, match="have the name lookup"):
+        teacher(tools=[BY_HAND]).with_tools(lookup)
+
+
+def test_two_local_functions_of_one_name_are_two():
+    def made(times):
+        def same(word: str) -> str:
+            """Repeat it."""
+            return word * times
+
+        return same
+
+    with pytest.raises(ConfigurationError, match="Two different functions have the name same"):
+        teacher(tools=[made(1)]).with_tools(made(2))
+
+
+def test_a_function_whose_cell_was_run_again_takes_the_place_of_the_older_one(monkeypatch):
+    cell = 'def search(word: str) -> str:\n    "Search."\n    return {number!r}\n'
+    notebook = types.ModuleType("a_notebook")
+    monkeypatch.setitem(sys.modules, "a_notebook", notebook)
+    exec(cell.format(number="1"), notebook.__dict__)
+    agent = teacher(tools=[notebook.search, PYTHON])
+    exec(cell.format(number="2"), notebook.__dict__)
+    again = agent.with_tools(notebook.search)
+    assert [tool.get("name") or tool["type"] for tool in again.tools] == ["search", "code_interpreter"]
+    assert again.functions[0].function("") == "2"
+    assert agent.functions[0].function("") == "1"
+
+
+def test_methods_and_partials_can_be_tools():
+    class Shop:
+        def order(self, item: str) -> str:
+            """Order something."""
+            return item
+
+    shop = Shop()
+    agent = teacher(tools=[shop.order, functools.partial(lookup, limit=1)]).with_tools(shop.order)
+    assert [tool.name for tool in agent.functions] == ["order", "lookup"]
+    assert list(agent.functions[1].parameters["properties"]) == ["word"]
+
+
+def test_an_assistant_shows_its_functions():
+    agent = teacher(tools=[SEARCH, lookup, count])
+    assert "file_search, lookup, count" in repr(agent)
+    assert "file_search, lookup, count" in agent._repr_html_()
+
+
+def test_variations_keep_the_functions():
+    agent = teacher(tools=[lookup]).with_instructions("Be brief.").with_model("gpt-6.1-sol")
+    assert agent.functions == [function_tool(lookup)]
+
+
+def test_an_assistant_with_functions_can_be_copied_compared_and_stored():
+    agent = teacher(tools=[SEARCH, lookup])
+    assert agent == teacher(tools=[SEARCH, lookup])
+    assert agent != teacher(tools=[SEARCH, count])
+    assert agent != teacher(tools=[SEARCH, function_tool(lookup).param])
+    assert hash(agent) == hash(teacher(tools=[SEARCH, lookup]))
+    assert copy.deepcopy([agent]) == [agent]
+    assert pickle.loads(pickle.dumps(agent)) == agent
+
+
+def test_an_assistant_with_a_local_function_can_be_copied_but_not_stored():
+    def local(word: str) -> str:
+        """Repeat it."""
+        return word
+
+    agent = teacher(tools=[local])
+    assert copy.deepcopy(agent) == agent
+    with pytest.raises(ConfigurationError, match="local cannot be stored"):
+        pickle.dumps(agent)

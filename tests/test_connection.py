@@ -5,19 +5,42 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import openai
 import pytest
 
-from helpers import ConfigurationError, cleanup, connect, connection, current_mode, run_summary
+from helpers import (
+    ConfigurationError,
+    SpendLimitReached,
+    cleanup,
+    connect,
+    connection,
+    current_mode,
+    errors,
+    ledger_of,
+    run_summary,
+)
+from helpers.connection import asynchronous
+from helpers.local_api.serving import serving
 
 KEY = "sk-planted-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch, tmp_path):
-    for name in ("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL", "WORKSHOP_API", "WORKSHOP_LIMIT_USD"):
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_MODEL",
+        "OPENAI_BASE_URL",
+        "WORKSHOP_API",
+        "WORKSHOP_LIMIT_USD",
+        "WORKSHOP_RECORD_TO",
+        "WORKSHOP_RECORDINGS",
+        "JPY_SESSION_NAME",
+    ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(connection, "_all_captures", {})
     monkeypatch.setenv("WORKSHOP_TODAY", "2026-11-23")
     monkeypatch.chdir(tmp_path)
     # A developer's own .env in the project's root has no part in these tests.
@@ -73,6 +96,22 @@ def test_the_order_of_keys_is_environment_then_dotenv_then_colab(monkeypatch, ca
     assert "sk-planted" not in said
 
 
+@pytest.mark.parametrize("mode", ["live", "recorded"])
+def test_a_key_from_dotenv_is_taken_out_of_what_is_shown(mode, tmp_path, monkeypatch, unchecked):
+    monkeypatch.setattr(errors, "_SECRETS", errors._Secrets())
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=opaque-token-of-a-proxy\n")
+    connect(mode)
+    assert errors.redact("It is opaque-token-of-a-proxy.") == "It is [key]."
+
+
+def test_a_key_that_was_typed_is_taken_out_of_what_is_shown(monkeypatch, unchecked):
+    monkeypatch.setattr(errors, "_SECRETS", errors._Secrets())
+    monkeypatch.setattr(connection, "_can_type", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "typed-token-of-a-proxy")
+    connect("live", ask=True)
+    assert errors.redact("It is typed-token-of-a-proxy.") == "It is [key]."
+
+
 def test_a_key_from_dotenv_stays_out_of_the_environment(tmp_path, unchecked):
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\nOPENAI_MODEL=gpt-6.1-terra\n")
     connect()
@@ -115,9 +154,81 @@ def test_a_prompt_only_when_asked_for_and_somebody_can_type(monkeypatch, capsys,
     assert "no key found" in capsys.readouterr().out
 
 
+# -- recording ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A local API behind a socket, in the place of the live one; ``ask`` sends one question through a client."""
+    recordings = tmp_path / "authored"
+    recordings.mkdir()
+    (recordings / "a.yaml").write_text(
+        "source: authored\nexchanges:\n  - ask: What is a token?\n    steps:\n      - say: A piece of text.\n"
+    )
+    with serving(recordings=recordings) as address:
+        yield address
+
+
+def test_recording_is_live_and_writes_what_the_model_answers(monkeypatch, capsys, tmp_path, server):
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", server)
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", str(tmp_path / "mine" / "answers.yaml"))
+    client = connect("record", limit_usd=0.5)
+    assert capsys.readouterr().out == (
+        "recording · key from .env, server 127.0.0.1, stops at $0.50, writes to "
+        f"{Path('mine', 'answers.yaml')} · gpt-6-luna · openai {openai.__version__}\n"
+    )
+    assert client.api_key == KEY
+    with client.responses.create(model="gpt-6-luna", input="What is a token?", stream=True) as stream:
+        assert "response.completed" in [event.type for event in stream]
+    text = (tmp_path / "mine" / "answers.yaml").read_text(encoding="utf-8")
+    assert "A piece of text." in text
+    assert KEY not in text
+    (capture,) = [each for each in run_summary()["captures"] if each["path"].endswith("answers.yaml")]
+    assert (capture["recorded"], capture["not_recorded"], capture["trouble"]) == (1, [], "")
+    assert any(each.startswith("response resp_") for each in run_summary()["left"])
+    cleanup(client)
+    client.close()
+
+
+def test_a_second_connect_and_every_twin_of_a_client_record_to_the_same_file(
+    monkeypatch, capsys, tmp_path, server
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server)
+    monkeypatch.setenv("WORKSHOP_API", "record")
+    monkeypatch.setenv("WORKSHOP_RECORDINGS", str(tmp_path / "recordings"))
+    question = {"model": "gpt-6-luna", "input": "What is a token?"}
+    with connect() as client:
+        client.responses.create(**question)
+
+    async def ask(client):
+        async with asynchronous(client) as twin:
+            await twin.responses.create(**question, instructions="Be brief.")
+
+    with connect() as client:
+        asyncio.run(ask(client))
+    (path,) = (tmp_path / "recordings" / "captured").glob("session-*.yaml")
+    assert path.read_text(encoding="utf-8").count("A piece of text.") == 2
+    assert capsys.readouterr().out.count(f"writes to {path.relative_to(tmp_path)}") == 2
+    with connect("live") as client:
+        client.responses.create(**question, instructions="Not recorded.")
+    assert "Not recorded." not in path.read_text(encoding="utf-8")
+
+
+def test_a_file_that_cannot_be_recorded_to_is_told_before_anything_is_spent(monkeypatch, tmp_path, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", str(tmp_path / "answers.txt"))
+    with pytest.raises(ConfigurationError, match=r"name a file that ends in \.yaml"):
+        connect("record")
+    assert unchecked == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "sentence"),
     [
+        (("record",), {}, "Recording needs a key"),
+        ((), {"WORKSHOP_API": "record"}, "Recording needs a key"),
         (("live",), {}, "Live mode needs a key"),
         ((), {"WORKSHOP_API": "live"}, "Live mode needs a key"),
         (("local",), {}, "not built yet"),
@@ -294,6 +405,47 @@ def test_asking_for_the_mode_opens_no_dialogue_in_colab(monkeypatch, capsys):
     colab.userdata = types.SimpleNamespace(get=lambda name: pytest.fail("Colab was asked for a secret"))
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     assert current_mode() == "recorded"
+
+
+@pytest.mark.parametrize("kind", [False, True], ids=["from a synchronous one", "from an asynchronous one"])
+def test_an_asynchronous_twin_works_on_the_same_account(kind, capsys):
+    client = connect("recorded", asynchronous=kind)
+
+    async def main():
+        async with connection.asynchronous(client) as twin:
+            assert twin is not client
+            assert type(twin) is openai.AsyncOpenAI
+            return (await twin.conversations.create()).id
+
+    conversation_id = asyncio.run(main())
+    assert ledger_of(client).has(conversation_id)
+
+
+def test_a_twin_of_a_live_client_has_its_settings_and_one_limit_with_it(monkeypatch, unchecked):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    client = connect(limit_usd=0.5).with_options(timeout=7, max_retries=0)
+    client.project = "proj_1"
+    twin = connection.asynchronous(client)
+    assert (twin.api_key, twin.base_url, twin.timeout, twin.max_retries, twin.project) == (
+        KEY,
+        client.base_url,
+        7,
+        0,
+        "proj_1",
+    )
+    ledger_of(client).meter.price_usd += 1
+    with pytest.raises(SpendLimitReached, match=r"The limit of \$0\.50 is used up"):
+        asyncio.run(twin.responses.create(model="gpt-6-luna", input="Hi"))
+    again = connection.synchronous(twin)
+    with pytest.raises(SpendLimitReached):
+        again.responses.create(model="gpt-6-luna", input="Hi")
+
+
+def test_only_a_client_has_a_twin():
+    for make in (connection.asynchronous, connection.synchronous):
+        with pytest.raises(ConfigurationError, match="must be the client that connect"):
+            make("sk-key")
 
 
 def test_the_key_is_in_nothing_that_is_shown(monkeypatch, capsys, unchecked):

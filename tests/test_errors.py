@@ -154,6 +154,58 @@ def test_redact_leaves_ordinary_words_alone():
     assert errors.redact("A risk-averse task-force asks: sk?") == "A risk-averse task-force asks: sk?"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "CLIENT_SECRET", "db_password", "SERVICE_CREDENTIALS", "apikey"],
+)
+def test_redact_removes_what_is_secret_by_its_name(name, monkeypatch):
+    monkeypatch.setenv(name, "planted-0123456789")
+    assert (
+        errors.redact("It is planted-0123456789, twice: planted-0123456789.")
+        == "It is [secret], twice: [secret]."
+    )
+
+
+def test_redact_leaves_other_variables_and_short_values_alone(monkeypatch):
+    monkeypatch.setenv("KEYBOARD", "an ordinary word")
+    monkeypatch.setenv("TOKEN_LIMIT", "ordinary-as-well")
+    monkeypatch.setenv("SHORT_TOKEN", "seven77")
+    monkeypatch.setenv("EMPTY_TOKEN", "        ")
+    text = "an ordinary word, ordinary-as-well, seven77,         !"
+    assert errors.redact(text) == text
+
+
+def test_redact_sees_a_secret_that_came_and_went(monkeypatch):
+    assert errors.redact("planted-0123456789") == "planted-0123456789"
+    monkeypatch.setenv("HF_TOKEN", "planted-0123456789")
+    assert errors.redact("planted-0123456789") == "[secret]"
+    monkeypatch.setenv("HF_TOKEN", "another-0123456789")
+    assert errors.redact("planted-0123456789 another-0123456789") == "planted-0123456789 [secret]"
+    monkeypatch.delenv("HF_TOKEN")
+    assert errors.redact("another-0123456789") == "another-0123456789"
+
+
+def test_redact_finds_a_secret_inside_json(monkeypatch):
+    secret = 'begin "é"\n\\end'
+    monkeypatch.setenv("PRIVATE_KEY", secret)
+    for ascii_only in (True, False):
+        assert errors.redact(json.dumps({"a": [secret]}, ensure_ascii=ascii_only)) == '{"a": ["[secret]"]}'
+
+
+def test_of_two_secrets_the_longer_one_goes_first(monkeypatch):
+    monkeypatch.setenv("FIRST_TOKEN", "planted-01")
+    monkeypatch.setenv("SECOND_TOKEN", "planted-0123456789")
+    assert errors.redact("planted-0123456789") == "[secret]"
+
+
+def test_hide_takes_out_a_key_that_is_nowhere_in_the_environment(monkeypatch):
+    monkeypatch.setattr(errors, "_SECRETS", errors._Secrets())
+    assert errors.redact("hidden-by-hand") == "hidden-by-hand"
+    errors.hide(" hidden-by-hand\n")
+    errors.hide("short")
+    assert errors.redact("It is hidden-by-hand, short.") == "It is [key], short."
+
+
 def test_our_errors_hold_no_key():
     error = errors.RunFailed("Refused: sk-proj-abc123DEF456ghi789", code="x", partial_text="so far")
     assert "abc123" not in str(error)

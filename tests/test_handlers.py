@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from helpers.errors import ConfigurationError, RunFailed, StreamInterrupted, WorkshopError
 from helpers.handlers import EventHandler, TextHandler, failure_from
-from helpers.rendering import LinesRenderer
+from helpers.rendering import LinesRenderer, MarkdownRenderer
+from tests.served import message, response
 
 STREAMS = Path(__file__).parent / "data" / "real-streams"
 KEY = "sk-test-0123456789abcdefSECRET"
@@ -1096,3 +1097,19 @@ def test_the_output_in_lines_does_not_depend_on_the_split(text: str, places: lis
         return out.getvalue()
 
     assert shown(split_at(text, places)) == shown([text])
+
+
+def test_an_answer_that_is_json_is_shown_as_a_block_of_code_and_stays_what_it_is():
+    shown = {}
+    screen = MarkdownRenderer(lambda bundle, display_id, update: shown.update({display_id: bundle}))
+    answer = '{"releases": [{"source": "https://openai.com/a"}]}'
+    handler = TextHandler(renderer=screen)
+    handler.follow(response(message(answer)))
+    (bundle,) = shown.values()
+    assert bundle["text/markdown"] == f"```json\n{answer}\n```"
+    assert handler.text == answer
+    assert (
+        TextHandler(renderer=screen).follow(response(message("[1] is a citation"))).text
+        == "[1] is a citation"
+    )
+    assert "```" not in list(shown.values())[-1]["text/markdown"]

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import queue
 import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 from tests import committed_outputs
-from tests.committed_outputs import DAY, NOTEBOOKS, PROJECT, environment
+from tests.committed_outputs import DAY, NOTEBOOKS, PROJECT
+from tests.kernel import Kernel
 
 pytestmark = pytest.mark.notebook
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -227,45 +225,6 @@ def test_it_runs_alone_in_an_empty_folder_as_in_colab(path, tmp_path):
     assert "recorded · no key found" in said
     assert "could not be read (SecretNotFoundError)" in said
     assert str(content / "agentic-retrieval-workshop" / "helpers") in ran.cells[-1].outputs[0].text
-
-
-class Kernel:
-    """A real kernel that runs cells one after another, and can be interrupted in the middle of one."""
-
-    def __init__(self, **env):
-        self.manager, self.client = start_new_kernel(
-            kernel_name="python3", cwd=str(PROJECT / "notebooks"), env=environment(**env)
-        )
-
-    def run(self, source, interrupt_after=None):
-        """Run ``source``; returns (text, error name, error text). Interrupt once ``interrupt_after`` was printed."""
-        message = self.client.execute(source)
-        text, error = "", ("", "")
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                reply = self.client.get_iopub_msg(timeout=1)
-            except queue.Empty:
-                continue
-            if reply["parent_header"].get("msg_id") != message:
-                continue
-            content = reply["content"]
-            if reply["msg_type"] == "stream":
-                text += content["text"]
-            elif reply["msg_type"] in ("display_data", "execute_result", "update_display_data"):
-                text += content["data"].get("text/plain", "") + "\n"
-            elif reply["msg_type"] == "error":
-                error = (content["ename"], "\n".join(content["traceback"]))
-            elif reply["msg_type"] == "status" and content["execution_state"] == "idle":
-                return text, *error
-            if interrupt_after and interrupt_after in text:
-                self.manager.interrupt_kernel()
-                interrupt_after = None
-        raise TimeoutError(f"The cell did not end: {source}")
-
-    def close(self):
-        self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
 
 
 @pytest.fixture

@@ -729,6 +729,58 @@ def test_cancelling_while_a_function_runs_does_not_wait_for_it():
     assert sent(requests[-1])["items"][0]["call_id"] == "call_1"
 
 
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_cancelling_between_two_functions_keeps_what_the_first_gave_back(how):
+    first_done, started, released = (threading.Event() for _ in range(3))
+
+    def quick() -> str:
+        """Answer at once."""
+        first_done.set()
+        return "early"
+
+    def slow() -> str:
+        """Wait for somebody."""
+        first_done.wait(30)
+        started.set()
+        released.wait(30)
+        return "late"
+
+    def stop():
+        started.wait(30)
+        run.cancel()
+
+    two = response(call("quick", "{}", "call_1"), call("slow", "{}", "call_2", place=1))
+    asked = [{**two[-1]["response"]["output"][place]} for place in (1, 0)]
+    answers = [stream_of(*two), page(*asked), as_json({"object": "list", "data": []})]
+    requests = []
+
+    def handler(request):
+        requests.append(request)
+        return answers.pop(0)()
+
+    waiting = Assistant("Waiting", "Wait.", model="gpt-6-luna", tools=[quick, slow])
+    transport = httpx2.MockTransport(handler)
+    stopper = threading.Thread(target=stop)
+    if how == "sync":
+        client = openai.OpenAI(api_key=KEY, http_client=httpx2.Client(transport=transport))
+        run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+        stopper.start()
+        run.until_done()
+    else:
+        client = openai.AsyncOpenAI(api_key=KEY, http_client=httpx2.AsyncClient(transport=transport))
+        run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+        stopper.start()
+        asyncio.run(run.until_done())
+    stopper.join()
+    released.set()
+    assert run.status == "cancelled"
+    assert [(each.name, each.status) for each in run.function_results] == [
+        ("quick", "done"),
+        ("slow", "interrupted"),
+    ]
+    assert sent(requests[-1])["items"][0]["output"] == "early"
+
+
 def test_a_background_response_is_cancelled_at_the_api():
     class Enough(Noting):
         def on_text_delta(self, delta, snapshot):
@@ -813,6 +865,61 @@ def test_an_asynchronous_run_stops_at_once_even_if_nothing_arrives(how):
         "call_id": "call_1",
         "output": "5",
     }
+
+
+@pytest.mark.parametrize("how", ["cancel", "task", "time limit"])
+def test_an_asynchronous_run_that_ends_while_a_function_runs(how):
+    started = asyncio.Event()
+
+    async def slow() -> str:
+        """Wait for nothing."""
+        started.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    waiting = Assistant("Waiting", "Wait.", model="gpt-6-luna", tools=[slow])
+    answers = [
+        stream_of(*response(call("slow", "{}"))),
+        page({**ASKED, "name": "slow"}),
+        as_json({"object": "list", "data": []}),
+    ]
+    requests = []
+
+    def handler(request):
+        requests.append(request)
+        return answers.pop(0)()
+
+    async def expire(limit):
+        await started.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def follow(run):
+        async with asyncio.timeout(None) as limit:
+            expiring = asyncio.ensure_future(expire(limit)) if how == "time limit" else None
+            await run.until_done()
+        assert expiring is None
+        return asyncio.current_task().cancelling()
+
+    async def main():
+        async with openai.AsyncOpenAI(
+            api_key=KEY, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(handler))
+        ) as client:
+            run = stream_run(client, waiting, CONVERSATION, "Wait.", event_handler=Noting())
+            task = asyncio.create_task(follow(run))
+            await started.wait()
+            if how == "cancel":
+                run.cancel()
+                assert await task == 0, "the task itself is not cancelled"
+            else:
+                if how == "task":
+                    task.cancel()
+                with pytest.raises(TimeoutError if how == "time limit" else asyncio.CancelledError):
+                    await task
+            return run
+
+    run = asyncio.run(asyncio.wait_for(main(), 30))
+    assert run.status == ("cancelled" if how == "cancel" else "interrupted")
+    assert sent(requests[-1])["items"][0]["call_id"] == "call_1"
 
 
 # -- structured answers -----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import datetime
 import json
 import os
@@ -16,11 +17,16 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import httpx2
 import nbformat
+import openai
 import pytest
 from packaging.requirements import Requirement
 
 import start
+from helpers.local_api import LocalAPI
+from helpers.local_api.__main__ import main as local_api
+from helpers.local_api.serving import serving
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 KEY = "sk-proj-this-must-never-be-shown"
@@ -525,6 +531,181 @@ def test_live_without_a_key_is_refused_before_anything_happens(machine, monkeypa
     assert machine.commands == []
 
 
+# -- recording ------------------------------------------------------------------------------------------------------
+
+
+def record_options(*words: str) -> argparse.Namespace:
+    return start.parse(["record", *words])
+
+
+@pytest.fixture
+def recorder(machine, monkeypatch, root):
+    """A machine on which running notebooks writes captures, and what was run on it."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("WORKSHOP_RECORDINGS", raising=False)
+    machine.ran = []
+
+    def execute(command, *, environment=None, **more):
+        words = [str(word) for word in command]
+        if "_run" in words:
+            folder = Path(words[words.index("--record-to") + 1])
+            folder.mkdir(parents=True)
+            (folder / "01_first.yaml").write_text("captured")
+        elif "adopt" not in words:
+            return Machine.__call__(machine, command, environment=environment, **more)
+        machine.ran.append((words, environment))
+        return 0
+
+    monkeypatch.setattr(machine.project, "execute", execute)
+    return machine
+
+
+def test_recording_runs_live_and_takes_over_what_was_captured(recorder, root, capsys):
+    assert start.record(recorder.project, record_options("1", "--yes", "--limit", "0.5")) == 0
+    (run, run_environment), (adopt, adopt_environment) = recorder.ran
+    recordings = root / "data" / "recordings"
+    assert run[2:7] == ["_run", "--limit", "0.5", "--record-to", str(recordings / "captured")]
+    assert [Path(word).name for word in run[7:]] == ["01_first.ipynb"]
+    assert (run_environment["WORKSHOP_API"], run_environment["OPENAI_API_KEY"]) == ("record", KEY)
+    assert adopt[1:] == [
+        "-m",
+        "helpers.local_api",
+        "adopt",
+        "--folder",
+        str(recordings),
+        str(recordings / "captured" / "01_first.yaml"),
+    ]
+    assert KEY not in adopt_environment.values()
+    assert "--no-run --replace" in capsys.readouterr().out
+    start.record(recorder.project, record_options("--no-run", "--replace"))
+    assert recorder.ran[-1][0][-1] == "--replace"
+    assert len(recorder.ran) == 3, "nothing ran live a second time"
+
+
+def test_recording_without_a_key_is_refused_in_a_sentence_before_anything_happens(machine, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(start.Problem, match="Recording needs a key and none was found") as refused:
+        start.record(machine.project, record_options("--yes"))
+    assert machine.commands == []
+    assert str(refused.value).count(". ") <= 1
+
+
+def test_taking_over_alone_needs_no_key_but_something_to_take_over(recorder, monkeypatch, capsys):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert start.record(recorder.project, record_options("--no-run")) == 1
+    assert "nothing to take over" in capsys.readouterr().out
+    assert recorder.ran == []
+
+
+@pytest.mark.parametrize(("answer", "runs"), [("y", True), ("YES ", True), ("", False), ("no", False)])
+def test_recording_asks_before_it_spends(recorder, monkeypatch, capsys, answer, runs):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    assert start.record(recorder.project, record_options()) == (0 if runs else 1)
+    shown = capsys.readouterr().out
+    assert "This runs 2 notebooks on OpenAI with your key" in shown
+    assert "it stops at $1.00" in shown
+    assert ("nothing was spent" in shown) is not runs
+    assert bool(recorder.ran) is runs
+
+
+def test_recording_does_not_spend_where_nobody_can_be_asked(recorder, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    with pytest.raises(start.Problem, match="Add --yes if you mean it"):
+        start.record(recorder.project, record_options())
+    assert recorder.ran == []
+
+
+def test_each_notebook_is_recorded_to_a_file_of_its_own_and_all_is_told(monkeypatch, capsys, tmp_path):
+    files = []
+
+    def pretended(path):
+        files.append(os.environ["WORKSHOP_RECORD_TO"])
+        return start.Outcome(
+            cells=3,
+            mode="live",
+            tokens=9,
+            price_usd=0.05,
+            left=[
+                "response resp_1",
+                "conversation conv_1",
+                "file file-1",
+                "vector store vs_1",
+                "response resp_2",
+            ],
+            captures=[{"path": files[-1], "recorded": 2, "not_recorded": ["Why?: no"], "trouble": ""}],
+        )
+
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", "")
+    monkeypatch.setenv("WORKSHOP_LIMIT_USD", "")
+    monkeypatch.setattr(start, "run_one", pretended)
+    folder = tmp_path / "captured"
+    assert start.run_in_environment(["--limit", "1", "--record-to", str(folder), "a.ipynb", "b.ipynb"]) == 0
+    assert files == [str(folder / "a.yaml"), str(folder / "b.yaml")]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:4] == [
+        f"  recorded: 2 answers, in {folder / 'a.yaml'}",
+        "  not recorded: Why?: no",
+        "  still in the account: vector store vs_1, file file-1, 1 conversation, 2 responses",
+    ]
+    assert lines[-1] == "Spent: $0.1000."
+
+
+ASKING = """
+from helpers import cleanup, connect
+client = connect()
+store = client.vector_stores.create(name="left behind")
+print(client.responses.create(model="gpt-6-luna", input="What is a token?").output_text)
+client.responses.create(model="gpt-6-luna", input="Not in the recordings?")
+""".strip().split("\n")
+
+
+@pytest.mark.notebook
+def test_a_notebook_is_recorded_from_a_served_api_and_plays_back(monkeypatch, capsys, tmp_path):
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    (recordings / "01_asking.yaml").write_text(
+        "source: authored\nexchanges:\n  - ask: What is a token?\n    steps:\n      - say: A piece of text.\n"
+    )
+    notebook = tmp_path / "01_asking.ipynb"
+    notebook.write_text(notebook_text(*ASKING))
+    for name, value in {"OPENAI_API_KEY": KEY, "WORKSHOP_API": "record", "WORKSHOP_STRICT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WORKSHOP_RECORDINGS", str(recordings))
+    monkeypatch.setenv("WORKSHOP_RECORD_TO", "")
+    monkeypatch.setenv("WORKSHOP_LIMIT_USD", "")
+    with serving(recordings=recordings) as address:
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        command = ["--limit", "1", "--record-to", str(recordings / "captured"), str(notebook)]
+        assert start.run_in_environment(command) == 0, capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "recorded: 1 answer, in" in shown
+    assert "not recorded: Not in the recordings?: the offline helper answered, and no model" in shown
+    assert re.search(r"still in the account: vector store vs_\w+, 2 responses", shown)
+    assert re.search(r"^Spent: ≈\$0\.0\d+\.$", shown, re.MULTILINE)
+    captured = recordings / "captured" / "01_asking.yaml"
+    assert KEY not in captured.read_text()
+    assert local_api(["adopt", "--replace", "--folder", str(recordings), str(captured)]) == 0
+    assert "1 replaced" in capsys.readouterr().out
+    assert [path.name for path in recordings.glob("*.yaml")] == ["01_asking.captured.yaml"]
+    with played_back(recordings) as client:
+        answer = client.responses.create(model="gpt-6-luna", input="What is a token?")
+    assert answer.output_text == "A piece of text."
+    assert answer.metadata["workshop_source"] == "captured"
+
+
+@contextlib.contextmanager
+def played_back(recordings):
+    api = LocalAPI(recordings=recordings, strict=True)
+    with openai.OpenAI(
+        api_key="any",
+        base_url="https://recorded.invalid/v1",
+        http_client=httpx2.Client(transport=api.transport()),
+    ) as client:
+        yield client
+    api.close()
+
+
 # -- the test run ---------------------------------------------------------------------------------------------------
 
 
@@ -557,7 +738,7 @@ def test_pytest_runs_in_a_namespace_or_behind_the_hook_and_the_installations_out
     for name in ("unit tests", "notebooks"):
         assert found[name].command[:2] == ["unshare", "-rn"]
         assert found[name].environment["WORKSHOP_NETWORK"] == "namespace"
-    found["installing"].command.index("install")
+    assert "install or node" in found["installing"].command
     assert "unshare" not in found["installing"].command
     found = steps(machine, missing=("netns",))
     for name in ("unit tests", "notebooks"):
@@ -574,6 +755,8 @@ def test_pytest_runs_in_a_namespace_or_behind_the_hook_and_the_installations_out
         (["-m", "not install"], True),
         (["-m", "install"], False),
         (["-m", "install and netns", "-x"], False),
+        (["-m", "node"], False),
+        (["-m", "not install and not node"], True),
     ],
 )
 def test_arguments_for_pytest_run_only_pytest(machine, words, isolated):
@@ -581,6 +764,31 @@ def test_arguments_for_pytest_run_only_pytest(machine, words, isolated):
     assert list(found) == ["pytest"]
     assert found["pytest"].command[-len(words) :] == words
     assert (found["pytest"].command[0] == "unshare") is isolated
+
+
+@pytest.mark.parametrize(
+    ("missing", "expression"),
+    [((), "install or node"), (("node",), "install"), (("install",), "node"), (("install", "node"), None)],
+)
+def test_what_installs_packages_runs_as_far_as_it_can(machine, missing, expression):
+    found = steps(machine, missing=missing)
+    assert ("installing" in found) is (expression is not None)
+    if expression:
+        assert expression in found["installing"].command
+
+
+@pytest.mark.parametrize(
+    ("npm", "answers", "why"),
+    [(None, True, "no npm here"), ("npm", False, "no npm registry can be reached"), ("npm", True, None)],
+)
+def test_the_node_tests_need_npm_and_its_registry(machine, monkeypatch, npm, answers, why):
+    def pretended(command, **_):
+        return int(command[0] == "npm" and not answers)
+
+    monkeypatch.setattr(start.shutil, "which", lambda name: npm if name == "npm" else None)
+    machine.project.execute = pretended
+    found = start.missing_groups(machine.project, Path("python"))
+    assert (found["node"].why if "node" in found else None) == why
 
 
 def run_the_tests(machine, monkeypatch, *words, missing=(), failing=""):

@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import json
+import signal
 
 import httpx2
 import openai
 import pytest
 
-from helpers import SpendLimitReached, cleanup, ledger_of
+from helpers import SpendLimitReached, cleanup, connect, ledger_of
 from helpers.errors import NotTheAPI
 from helpers.ledger import Account, ledger_for, register
 from helpers.traffic import AsyncWatchedClient, WatchedClient, Watcher
@@ -169,6 +170,92 @@ def test_a_stream_is_read_as_it_passes_and_arrives_unchanged():
     meter = ledger_of(client).meter
     assert (meter.responses, meter.tokens) == (1, 2_000_000)
     assert meter.price_usd == pytest.approx(0.60 + 0.03)
+
+
+def test_a_container_is_noted_as_soon_as_its_code_is_announced():
+    item = {
+        "id": "ci_1",
+        "type": "code_interpreter_call",
+        "container_id": "cntr_1",
+        "status": "in_progress",
+        "code": "",
+    }
+    events = [
+        {"type": "response.created", "sequence_number": 0, "response": response_body()},
+        {"type": "response.output_item.added", "sequence_number": 1, "output_index": 0, "item": item},
+    ]
+    client, _ = connected({("POST", "/responses"): sse(*events)})
+    with client.responses.create(model="gpt-6-luna", input="Hello", stream=True) as stream:
+        list(stream)  # cut here, as by an interrupt while the code runs
+    assert ids(client) == [("response", "resp_1"), ("container", "cntr_1")]
+
+
+class Interrupting(httpx2.BaseTransport):
+    """Answers in this process, and is interrupted right after it has created something."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.closed = []
+
+    def handle_request(self, request):
+        response = self.answer(request)
+        response.request = request
+        close, stream = self.closed.append, response.stream
+
+        class Stream(httpx2.SyncByteStream):
+            def __iter__(self):
+                yield from stream
+
+            def close(self):
+                close(request.url.path)
+
+        response.stream = Stream()
+        signal.raise_signal(signal.SIGINT)
+        return response
+
+
+def interrupted(table):
+    transport = Interrupting(Server(table))
+    account = Account("recorded", "test", f"test-{next(_fingerprints)}")
+    watcher = Watcher(ledger_for(account))
+    http_client = httpx2.Client(transport=watcher.transport(transport))
+    client = openai.OpenAI(api_key="none", max_retries=0, http_client=http_client)
+    register(client, account)
+    return client, transport
+
+
+def test_an_interrupt_waits_until_what_was_created_is_noted():
+    client, _ = interrupted({("POST", "/conversations"): (200, {"id": "conv_1", "object": "conversation"})})
+    with pytest.raises(KeyboardInterrupt):
+        client.conversations.create()
+    assert ids(client) == [("conversation", "conv_1")]
+
+
+def test_a_stream_that_is_interrupted_before_anybody_has_it_is_noted_and_closed():
+    events = [{"type": "response.created", "sequence_number": 0, "response": response_body()}]
+    client, transport = interrupted({("POST", "/responses"): sse(*events, *events, *events)})
+    with pytest.raises(KeyboardInterrupt):
+        client.responses.create(model="gpt-6-luna", input="Hello", stream=True)
+    assert ids(client) == [("response", "resp_1")]
+    assert transport.closed == ["/v1/responses"]
+
+
+def test_a_container_that_no_answer_named_is_cleaned_up_in_recorded_mode(capsys):
+    client = connect("recorded")
+    assistant = {
+        "model": "gpt-6-luna",
+        "instructions": "Use the python tool for every number. Say in plain words what it means.",
+        "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}],
+    }
+    question = "Wait until the training has finished."
+    stream = client.responses.create(input=question, stream=True, **assistant)
+    stream.close()  # before it names its container
+    there = [container.id for container in client.containers.list()]
+    assert len(there) == 1
+    assert not ledger_of(client).has(there[0])
+    cleanup(client)
+    assert list(client.containers.list()) == []
+    client.close()
 
 
 def test_a_response_that_is_polled_is_paid_once():

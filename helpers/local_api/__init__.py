@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from helpers.local_api import (
     code_interpreter_tool,
@@ -36,9 +36,10 @@ from helpers.local_api.transport import AsyncTransport, Transport, pause_for
 if TYPE_CHECKING:
     import httpx2
 
+    from helpers.local_api.recordings import Library
     from helpers.local_api.turns import TurnSource
 
-__all__ = ["RECORDINGS", "LocalAPI", "StateError", "shared"]
+__all__ = ["RECORDINGS", "LocalAPI", "StateError", "recordings_folder", "settings", "shared"]
 
 RECORDINGS: Final = Path(__file__).resolve().parents[2] / "data" / "recordings"
 
@@ -47,7 +48,7 @@ class LocalAPI:
     """An OpenAI API in this process.
 
     Args:
-        recordings: the folder of recordings; without one, ``data/recordings``.
+        recordings: the folder of recordings, or a library that several APIs share; without one, ``data/recordings``.
         state: the file that keeps the state and that processes can share; without one, a temporary file that is gone
             with this object.
         strict: whether a question that is not recorded exactly is an error.
@@ -55,6 +56,7 @@ class LocalAPI:
         clock: gives the time in seconds since 1970.
         source: plays the model; without one, the recordings do.
         kernels: makes the kernel that runs code in a folder; without one, the sandbox of this machine.
+        first_number: from which to count ids, so that those of two APIs can differ.
 
     Raises:
         StateError: the state's file cannot be used.
@@ -74,13 +76,14 @@ class LocalAPI:
     def __init__(
         self,
         *,
-        recordings: Path | None = None,
+        recordings: Path | Library | None = None,
         state: Path | None = None,
         strict: bool = False,
         pace: str = "",
         clock: Callable[[], float] = time.time,
         source: TurnSource | None = None,
         kernels: containers.KernelFactory = containers.sandbox,
+        first_number: int = 1,
     ) -> None:
         self._pause_s = pause_for(pace)
         self._state = State(
@@ -95,6 +98,7 @@ class LocalAPI:
                 *code_interpreter_tool.TABLES,
                 *function_calls.TABLES,
             ),
+            first_number=first_number,
         )
         models = Models(clock)
         uploads = files.Files(self._state, clock)
@@ -159,14 +163,31 @@ def shared() -> LocalAPI:
     with _shared_lock:
         # A forked child makes its own: it must not touch the parent's file.
         if _shared is None or _shared[0] != os.getpid() or _shared[1].closed:
-            api = LocalAPI(
-                recordings=_path_from("WORKSHOP_RECORDINGS"),
-                state=_path_from("WORKSHOP_STATE"),
-                strict=os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
-                pace=os.environ.get("WORKSHOP_PACE", "").strip(),
-            )
+            api = LocalAPI(state=_path_from("WORKSHOP_STATE"), **settings())
             _shared = (os.getpid(), api)
         return _shared[1]
+
+
+def recordings_folder() -> Path:
+    """Return the folder of the recordings: ``WORKSHOP_RECORDINGS``, else ``data/recordings``."""
+    return _path_from("WORKSHOP_RECORDINGS") or RECORDINGS
+
+
+class Settings(TypedDict):
+    """What the environment says about how the model is played."""
+
+    recordings: Path | None
+    strict: bool
+    pace: str
+
+
+def settings() -> Settings:
+    """Return what ``WORKSHOP_RECORDINGS``, ``WORKSHOP_STRICT`` and ``WORKSHOP_PACE`` say, for a :class:`LocalAPI`."""
+    return {
+        "recordings": _path_from("WORKSHOP_RECORDINGS"),
+        "strict": os.environ.get("WORKSHOP_STRICT", "").strip() == "1",
+        "pace": os.environ.get("WORKSHOP_PACE", "").strip(),
+    }
 
 
 def _path_from(variable: str) -> Path | None:

@@ -181,7 +181,7 @@ class App:
         return answer
 
     def _dispatch(self, call: Call) -> Any:
-        _check_key(call.headers.get("authorization", ""))
+        check_key(call.headers.get("authorization", ""))
         path = re.sub(r"\A/v1(?=/|\Z)", "", call.path).rstrip("/")
         for method, pattern, route, known in self._routes:
             found = pattern.fullmatch(path)
@@ -216,7 +216,15 @@ def _bug(error: Exception) -> Answer:
     return Answer(500, wrapped.headers, wrapped.body)
 
 
-def _check_key(authorization: str) -> None:
+def check_key(authorization: str) -> None:
+    """Refuse a request without a key, or with one that stands for a wrong one.
+
+    Args:
+        authorization: the header.
+
+    Raises:
+        APIError: 401.
+    """
     scheme, _, key = authorization.partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:

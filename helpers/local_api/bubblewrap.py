@@ -68,7 +68,8 @@ class Bubblewrap:
             *("--unshare-cgroup-try", "--hostname", "sandbox", "--uid", _USER, "--gid", _USER),
             *("--die-with-parent", "--cap-drop", "ALL", *self.extras),
             *_readable(),
-            *("--proc", "/proc", "--dev", "/dev"),
+            # Read-only: to Linux, a sandbox that root starts is root's, and could change settings of the whole machine.
+            *("--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"),
             *("--size", str(_SHARED_MEMORY_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"),
             *("--bind", str(private / "run"), RUN, "--bind", str(private / "home"), HOME),
             *("--bind", str(private / "tmp"), TEMPORARY, "--bind", str(folder), DATA),
@@ -115,9 +116,14 @@ def _works(found: Bubblewrap) -> bool:
         return done.returncode == 0
 
 
+def readable_paths() -> list[str]:
+    """Return what a sandbox may read: the system's programs and libraries, and Python with its packages."""
+    return [path for path in (*_SYSTEM, *_SETTINGS, "/nix/store", *_python_paths()) if os.path.exists(path)]
+
+
 @functools.cache
 def _readable() -> tuple[str, ...]:
-    """Return the options for what may be read: the system's programs and libraries, and Python with its packages."""
+    """Return the options for what may be read (see ``readable_paths``)."""
     mounts: dict[str, tuple[str, ...]] = {}
     for path in _SYSTEM:
         if os.path.islink(path):

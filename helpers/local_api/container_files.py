@@ -7,6 +7,7 @@ Not here: the life of a container and the routes (``containers.py``).
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import os
 import stat
@@ -19,6 +20,7 @@ from helpers.local_api import ids
 from helpers.local_api.checks import Query, page_body
 from helpers.local_api.errors import APIError, invalid, not_found
 from helpers.local_api.files import Download, Files, StoredFile, safe_name
+from helpers.local_api.folders import entries
 from helpers.local_api.state import State, Transaction
 
 TABLES: Final = (
@@ -259,12 +261,9 @@ class ContainerFiles:
     def delete(self, home: Path, file: ContainerFile) -> Body:
         """Remove a file from a container."""
         folder = home / (_APART if file.apart else _DATA)
-        try:
-            # Only where no folder on the way is a link.
-            _open_inside(folder, file.path).close()
-            (folder / file.path).unlink()
-        except OSError:
-            pass  # Code has removed or replaced it: then there is nothing of ours to remove.
+        # Code may have removed or replaced it: then there is nothing of ours to remove.
+        with contextlib.suppress(OSError):
+            _remove_inside(folder, file.path)
         with self._state.transaction() as transaction:
             transaction.execute("delete from container_files where id = ?", (file.id,))
         return {"id": file.id, "object": "container.file.deleted", "deleted": True}
@@ -314,21 +313,36 @@ def _names(filename: str) -> Iterator[str]:
 def _regular_files(folder: Path) -> Iterator[tuple[str, int]]:
     """Yield path and size of every regular file in a folder; links, pipes and devices are passed over."""
     count = 0
-    for place, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in _NOT_SHOWN)
-        for name in sorted(names):
-            path = Path(place, name)
-            try:
-                found = path.lstat()
-                relative = path.relative_to(folder).as_posix()
-                relative.encode()
-            except (OSError, UnicodeEncodeError):
-                continue  # It went in this moment, or its name is no text, so that no API could show it.
-            if stat.S_ISREG(found.st_mode):
-                yield relative, found.st_size
-                count += 1
-                if count >= _MOST_FILES:
-                    return
+    for path, status in entries(folder, _NOT_SHOWN):
+        relative = Path(path).relative_to(folder).as_posix()
+        try:
+            relative.encode()
+        except UnicodeEncodeError:
+            continue  # Its name is no text, so that no API could show it.
+        if stat.S_ISREG(status.st_mode):
+            yield relative, status.st_size
+            count += 1
+            if count >= _MOST_FILES:
+                return
+
+
+@contextlib.contextmanager
+def _folder_inside(folder: Path, path: str) -> Iterator[tuple[int, str]]:
+    """Open the folder in which ``path`` lies, without following a link on the way; give it and the last name.
+
+    Raises:
+        OSError: there is none.
+    """
+    *parents, name = path.split("/")
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for parent in parents:
+            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        yield at, name
+    finally:
+        os.close(at)
 
 
 def _open_inside(folder: Path, path: str) -> IO[bytes]:
@@ -337,27 +351,35 @@ def _open_inside(folder: Path, path: str) -> IO[bytes]:
     Raises:
         OSError: there is none.
     """
-    *parents, name = path.split("/")
     if os.open not in os.supports_dir_fd:
         # Windows: the sandbox is no boundary there (see sandbox.py), and links need a privilege.
         inside = (folder / path).resolve()
         if not inside.is_relative_to(folder.resolve()) or not inside.is_file():
             raise FileNotFoundError(path)
         return inside.open("rb")
-    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        for parent in parents:
-            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
-            os.close(at)
-            at = inner
+    with _folder_inside(folder, path) as (at, name):
         # Not blocking, so that a pipe with this name cannot hold us.
         opened = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
-    finally:
-        os.close(at)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise FileNotFoundError(path)
     return os.fdopen(opened, "rb")
+
+
+def _remove_inside(folder: Path, path: str) -> None:
+    """Remove a regular file below a folder without following a link on the way, also if one is put there just now.
+
+    Raises:
+        OSError: there is none.
+    """
+    if os.open not in os.supports_dir_fd:
+        _open_inside(folder, path).close()
+        (folder / path).unlink()
+        return
+    with _folder_inside(folder, path) as (at, name):
+        if not stat.S_ISREG(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            raise FileNotFoundError(path)
+        os.unlink(name, dir_fd=at)
 
 
 def _parts(content: IO[bytes], size: int) -> Iterator[bytes]:

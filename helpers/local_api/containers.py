@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import tempfile
 import threading
 import weakref
@@ -24,6 +23,7 @@ from helpers.local_api.checks import Fields, Query, page_body, required
 from helpers.local_api.container_files import ContainerFiles, data_folder
 from helpers.local_api.errors import APIError, invalid, not_found, shown, unsupported
 from helpers.local_api.files import Download, StoredFile
+from helpers.local_api.folders import remove_folder
 from helpers.local_api.state import State, Transaction
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class Containers:
             self.files.copy_uploads(container.id, container.folder, uploads)
         except BaseException:
             self._bury(container.id, deleted=True)
-            shutil.rmtree(container.home, ignore_errors=True)
+            remove_folder(container.folder)
             raise
         return container
 
@@ -365,7 +365,7 @@ class Containers:
             kernel.close()
         # The path comes from a file that several processes share, so it is not taken on trust.
         if container and Path(container.home).name.startswith(_HOME_PREFIX):
-            shutil.rmtree(container.home, ignore_errors=True)
+            remove_folder(container.folder)
             with contextlib.suppress(ValueError):
                 self._homes.remove(container.home)
 
@@ -402,7 +402,7 @@ def _close_all(kernels: dict[str, Kernel], homes: list[str], process: int) -> No
             kernels.popitem()[1].close()
     finally:
         while homes:
-            shutil.rmtree(homes.pop(), ignore_errors=True)
+            remove_folder(Path(homes.pop()))
 
 
 def _container(transaction: Transaction, container_id: str) -> Container | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from helpers.local_api import ids
 from helpers.local_api.checks import Fields, Query, page_body
 from helpers.local_api.errors import invalid, missing, not_found
-from helpers.local_api.function_calls import check_outputs_are_new
+from helpers.local_api.function_calls import check_can_be_added
 from helpers.local_api.items import Item, read_items
 from helpers.local_api.state import Conversation, State, Transaction
 
@@ -41,7 +41,7 @@ class Conversations:
         values = _read_list(fields)
         with self._state.transaction() as transaction:
             items = _new_items(transaction, values)
-            check_outputs_are_new([], items)
+            check_can_be_added([], items)
             conversation = Conversation(
                 ids.numbered("conv", transaction.next_number("conv")), int(self._clock()), metadata
             )
@@ -89,7 +89,7 @@ class Conversations:
         with self._state.transaction() as transaction:
             existing(transaction, conversation_id)
             items = _new_items(transaction, values)
-            check_outputs_are_new(transaction.items(conversation_id), items)
+            check_can_be_added(transaction.items(conversation_id), items)
             transaction.add_items(conversation_id, items)
         return page_body(items, has_more=False)
 

@@ -152,47 +152,61 @@ def check_pairs(context: Sequence[Item]) -> None:
         context: all that a model would see, oldest first.
 
     Raises:
-        APIError: OpenAI's 400. For an output that is there twice its words are not known, only the refusal.
+        APIError: OpenAI's 400. For an output that is there twice, only that others refuse it is known, not its words.
     """
-    waiting: dict[str, None] = {}
+    calls: dict[str, Item] = {}
     answered: set[str] = set()
     for item in context:
         if item.get("type") == CALL:
-            if item["call_id"] in waiting or item["call_id"] in answered:
-                raise _wrong_input(
-                    f"Duplicate item found with id {item['id']}. Remove duplicate items from your input and try again."
-                )
-            waiting[item["call_id"]] = None
+            if item["call_id"] in calls:
+                # Items of the request have no id yet, so the first one says which it is.
+                found = calls[item["call_id"]]["id"]
+                raise _second_call(found if "_" in found else item["call_id"], "input")
+            calls[item["call_id"]] = item
         elif item.get("type") == OUTPUT:
             if item["call_id"] in answered:
                 raise _second_output(item["call_id"], "input")
-            if item["call_id"] not in waiting:
+            if item["call_id"] not in calls:
                 raise _wrong_input(
                     f"No tool call found for function call output with call_id {item['call_id']}."
                 )
-            del waiting[item["call_id"]]
             answered.add(item["call_id"])
-    for call_id in waiting:
-        raise _wrong_input(f"No tool output found for function call {call_id}.")
+    for call_id in calls:
+        if call_id not in answered:
+            raise _wrong_input(f"No tool output found for function call {call_id}.")
 
 
-def check_outputs_are_new(there: Sequence[Item], new: Sequence[Item]) -> None:
-    """Refuse a second output for one call, before a conversation is stuck with it.
+def check_can_be_added(there: Sequence[Item], new: Sequence[Item]) -> None:
+    """Refuse what would leave a conversation stuck for ever: the same call again, or a second output for one call.
+
+    A call without output, and an output without call, may be added: the other one can follow.
 
     Args:
         there: the items of the conversation.
         new: what is to be added.
     """
-    answered = {item["call_id"] for item in there if item.get("type") == OUTPUT}
+    seen = {(item["type"], item["call_id"]) for item in there if item["type"] in (CALL, OUTPUT)}
     for item in new:
-        if item.get("type") == OUTPUT:
-            if item["call_id"] in answered:
-                raise _second_output(item["call_id"], "items")
-            answered.add(item["call_id"])
+        if item["type"] not in (CALL, OUTPUT):
+            continue
+        if (item["type"], item["call_id"]) in seen:
+            raise (
+                _second_call(item["call_id"], "items")
+                if item["type"] == CALL
+                else _second_output(item["call_id"], "items")
+            )
+        seen.add((item["type"], item["call_id"]))
 
 
 def _wrong_input(message: str) -> Exception:
     return invalid(message, param="input")
+
+
+def _second_call(item_id: str, param: str) -> Exception:
+    return invalid(
+        f"Duplicate item found with id {item_id}. Remove duplicate items from your input and try again.",
+        param=param,
+    )
 
 
 def _second_output(call_id: str, param: str) -> Exception:

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import socket
-import stat
 import sys
 import tempfile
 import time
@@ -21,8 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from helpers.local_api import processes
-from helpers.local_api.bubblewrap import HOME, RUN, TEMPORARY, Bubblewrap
+from helpers.local_api import kernel_rules, processes
+from helpers.local_api.bubblewrap import HOME, RUN, TEMPORARY, Bubblewrap, readable_paths
+from helpers.local_api.folders import remove_folder
 
 if TYPE_CHECKING:
     import zmq
@@ -32,6 +32,7 @@ _LARGEST_MESSAGE_BYTES: Final = 64 << 20
 # The path of a socket may have 104 characters on macOS and 108 on Linux.
 _LONGEST_PRIVATE_PATH: Final = 80
 _SECONDS_TO_START: Final = 60.0
+_SECONDS_BETWEEN_KNOCKS: Final = 0.02
 _KEPT_BY_WINDOWS: Final = ("SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "WINDIR")
 
 Message = tuple[str, dict[str, Any]]
@@ -82,7 +83,13 @@ class KernelProcess:
             connection = _connection(inner_run, key)
             run = self.private / "run"
             (run / "connection.json").write_text(json.dumps(connection), encoding="utf-8")
-            settings = {**settings, "connection_file": f"{inner_run}/connection.json"}
+            rules = _rules(folder, self.private, bubblewrap)
+            settings = {
+                **settings,
+                "rules": rules,
+                "connection_file": f"{inner_run}/connection.json",
+                "pipe": f"{inner_run}/out",
+            }
             (run / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
             shutil.copyfile(Path(__file__).with_name("kernel_guard.py"), run / "kernel_guard.py")
             _copy_font_list(self.private / "home")
@@ -98,6 +105,7 @@ class KernelProcess:
                 environment=_environment(inner_home, inner_tmp),
                 errors=self.private / "errors.txt",
             )
+            self._wait_until_it_listens(connection, wanted)
             self._connect(connection)
             self._wait_until_ready(wanted)
             self._own = len(processes.below(self._process.pid))
@@ -112,7 +120,8 @@ class KernelProcess:
             made = self._context.socket(kind)
             self._sockets[name] = made
             made.setsockopt(zmq.LINGER, 0)
-            made.setsockopt(zmq.RECONNECT_IVL, 20)
+            # Once only: code could put a link to somebody else's socket where this one was.
+            made.setsockopt(zmq.RECONNECT_IVL, -1)
             # More than this no honest message has: the kernel cuts its own. Nothing larger is ever held here.
             made.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE_BYTES)
             if kind == zmq.SUB:
@@ -122,6 +131,33 @@ class KernelProcess:
                 made.connect(f"ipc://{self.private / 'run'}/k-{port}")
             else:
                 made.connect(f"tcp://127.0.0.1:{port}")
+
+    def _wait_until_it_listens(self, connection: dict[str, Any], wanted: Callable[[], bool]) -> None:
+        last = time.monotonic() + _SECONDS_TO_START
+        for name in _CHANNELS:
+            while not self._listens(connection, connection[f"{name}_port"]):
+                self._check_the_start(last, wanted)
+                time.sleep(_SECONDS_BETWEEN_KNOCKS)
+
+    def _listens(self, connection: dict[str, Any], port: int) -> bool:
+        """Knock once: without a listener a socket that connects only once would never be connected."""
+        where: Any = ("127.0.0.1", port)
+        family = socket.AF_INET
+        if connection["transport"] == "ipc":
+            where, family = f"{self.private / 'run'}/k-{port}", socket.AF_UNIX
+        with socket.socket(family) as knocking, contextlib.suppress(OSError):
+            knocking.settimeout(1)
+            knocking.connect(where)
+            return True
+        return False
+
+    def _check_the_start(self, last: float, wanted: Callable[[], bool]) -> None:
+        if not wanted():
+            raise KernelFailed("The container was closed while Python started.")
+        if not self.alive():
+            raise KernelFailed(f"Python did not start: {self._last_error()}")
+        if time.monotonic() > last:
+            raise KernelFailed("Python did not start within a minute; this machine may be too busy.")
 
     def _wait_until_ready(self, wanted: Callable[[], bool]) -> None:
         last = time.monotonic() + _SECONDS_TO_START
@@ -134,12 +170,7 @@ class KernelProcess:
             for channel, _ in self.messages(0.05):
                 answered |= channel == "shell"
                 heard |= channel == "iopub"
-            if not wanted():
-                raise KernelFailed("The container was closed while Python started.")
-            if not self.alive():
-                raise KernelFailed(f"Python did not start: {self._last_error()}")
-            if time.monotonic() > last:
-                raise KernelFailed("Python did not start within a minute; this machine may be too busy.")
+            self._check_the_start(last, wanted)
 
     def _last_error(self) -> str:
         text = (self.private / "errors.txt").read_text("utf-8", "replace").strip()
@@ -203,6 +234,16 @@ class KernelProcess:
         memory = processes.resident_bytes(found)
         return number, processes.fair_bytes(found) if memory > much_bytes else memory
 
+    def hold(self) -> None:
+        """Let everything that runs in it stand still until ``let_go``, where the system can do that."""
+        if self._process is not None and self.alive():
+            processes.hold(self._process.pid)
+
+    def let_go(self) -> None:
+        """Let what stands still go on."""
+        if self._process is not None and self.alive():
+            processes.let_go(self._process.pid)
+
     def kill(self) -> None:
         """End the process and everything that it started. May be called from any thread, more than once."""
         if self._process is not None:
@@ -228,6 +269,22 @@ def _private_folder() -> Path:
     for part in ("run", "home", "tmp"):
         (private / part).mkdir()
     return private
+
+
+def _rules(folder: Path, private: Path, bubblewrap: Bubblewrap | None) -> kernel_rules.Rules:
+    """Return what Linux is asked to refuse: with bubblewrap some system calls, without it files and the network too."""
+    if sys.platform != "linux":
+        return {}
+    if bubblewrap:
+        # There is no network to reach with these; the others are not kept apart by a namespace.
+        families = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK)
+        return kernel_rules.rules(readable=(), writable=(), families=families, spared=())
+    return kernel_rules.rules(
+        readable=(*readable_paths(), "/proc", "/dev/urandom", "/dev/random", "/dev/zero"),
+        writable=(str(folder), *(str(private / part) for part in ("run", "home", "tmp")), "/dev/null"),
+        families=(socket.AF_UNIX,),
+        spared=(os.getpid(), -os.getpgrp()),
+    )
 
 
 def _connection(folder: str, key: str) -> dict[str, Any]:
@@ -285,17 +342,3 @@ def _copy_font_list(home: Path) -> None:
             # Without the list the first plot takes longer, and that is all.
             with contextlib.suppress(OSError):
                 shutil.copyfile(path, home / "matplotlib" / path.name)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder in which code may have written and may have forbidden things; links are not followed."""
-
-    def allow(function: Callable[..., Any], path: str, _: object) -> None:
-        # Code can take away the right to look into a folder, or to change it, and so keep it on the disk.
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), stat.S_IRWXU)
-            if not os.path.islink(path):
-                os.chmod(path, stat.S_IRWXU)
-            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
-
-    shutil.rmtree(folder, onerror=allow)

@@ -141,11 +141,18 @@ def find_ties(exchanges: Sequence[Exchange]) -> list[Problem]:
         Problem(second.file, second.line, _tie_message(first, second))
         for group in same.values()
         for first, second in itertools.combinations(group, 2)
-        if _tie(first, second, group)
+        if tie(first, second, group)
     ]
 
 
-def _tie(first: Exchange, second: Exchange, group: Sequence[Exchange]) -> bool:
+def tie(first: Exchange, second: Exchange, group: Sequence[Exchange]) -> bool:
+    """Return whether two exchanges of one question fit equally well, as far as the files alone can tell.
+
+    Args:
+        first: one of them.
+        second: the other one.
+        group: all exchanges of the question; a third one can decide between the two.
+    """
     if _rank(first) != _rank(second) or _conditions(first) != _conditions(second):
         return False
     # Where the tools of both are offered, an exchange for all of them would win over either.

@@ -52,8 +52,11 @@ _SHOWN_OUTPUTS: Final = 4
 # What else a schema can say about a text; then a question is hardly what is meant.
 _NOT_ANY_TEXT: Final = ("enum", "const", "pattern", "format")
 
+Missed = Literal["files", "functions", "form"]
+"""What a recorded answer does not fit: the learner's files, what functions gave back, or the form that was asked for."""
+
 _MISS: Final = "This question is not in the recording, so there is no answer to show."
-_UNUSABLE: Final[Mapping[str, str]] = {
+_UNUSABLE: Final[Mapping[Missed, str]] = {
     "files": "This question is in the recording, but its answer does not fit your files.",
     "functions": "This question is in the recording, but its answer does not fit what your functions gave back.",
     "form": "This question is in the recording, but its answer does not fit the form that you asked for.",
@@ -65,10 +68,8 @@ _WHO_AFTER_CALLS: Final = (
 _TABLE: Final = "I ran code that describes the table `{name}`. It printed:"
 _NO_LONGER: Final = "The recorded answer expects other output from its code."
 _PRINTED: Final = (
-    "This question is in the recording, but its answer does not fit what the code found in your files. "
-    f"{_WHO}"
+    "This question is in the recording, but its answer does not fit what the code found in your files."
 )
-_PRINTED_SHOWN: Final = f"{_PRINTED} The code printed:"
 _FOUND: Final = "I searched your files for the words of your question. These passages fit best:"
 _NOTHING_FOUND: Final = "I searched your files for the words of your question, and found none of them. The files may use other words."
 _CALLED: Final = "I called the function `{name}`. Its output:"
@@ -102,7 +103,7 @@ class OfflineHelper:
         exchanges: Sequence[Exchange],
         why: str = "",
         *,
-        recorded: Literal["files", "functions", "form"] = "files",
+        misses: Missed = "files",
     ) -> Turn:
         """Return what the helper does and says.
 
@@ -110,7 +111,7 @@ class OfflineHelper:
             request: what was asked.
             exchanges: everything that is recorded.
             why: what is in the way of a recorded answer that would fit, if anything is.
-            recorded: what such an answer does not fit.
+            misses: what such an answer does not fit.
         """
         marks = {"workshop_source": SOURCE, **({"workshop_note": why[:_LONGEST_MARK]} if why else {})}
         answered = request.answered_calls
@@ -120,7 +121,7 @@ class OfflineHelper:
             # What the search finds is shown together with the function's output, in the next response.
             search = [Search([query])] if FILE_SEARCH in _usable(request) and not request.wants_json else []
             return Turn([*search, Calls([call])], marks)
-        opening, closing = self._texts(request, exchanges, why, recorded)
+        opening, closing = self._texts(request, exchanges, why, misses)
         closing = f"{_outputs(answered)}{closing}"
         if request.wants_json:
             # Where JSON is asked for, a sentence would break the reader; a refusal is the honest form.
@@ -163,19 +164,19 @@ class OfflineHelper:
         """Return what is said if the code of a recorded answer prints something else than it expects."""
         _, closing = self._texts(request, exchanges, _NO_LONGER)
         marks = {"workshop_source": SOURCE, "workshop_note": _NO_LONGER}
+        opening = f"{_PRINTED} {_who(request)}"
         if request.wants_json:
-            return Otherwise(Show(_PRINTED, closing, refuses=True), marks)
-        return Otherwise(Show(_PRINTED_SHOWN, closing), marks)
+            return Otherwise(Show(opening, closing, refuses=True), marks)
+        return Otherwise(Show(f"{opening} The code printed:", closing), marks)
 
     def _texts(
-        self, request: TurnRequest, exchanges: Sequence[Exchange], why: str, recorded: str = "files"
+        self, request: TurnRequest, exchanges: Sequence[Exchange], why: str, misses: Missed = "files"
     ) -> tuple[str, str]:
         """Return what comes before the passages found, and what comes after them."""
         if request.question is None:
             return f"There is no message of a user to answer here. {_HOW_TO_GO_LIVE}", ""
-        who = _WHO_AFTER_CALLS if request.answered_calls else _WHO
         opening = _paragraphs(
-            f"{_UNUSABLE[recorded] if why else _MISS} {who}",
+            f"{_UNUSABLE[misses] if why else _MISS} {_who(request)}",
             why or _condition_missed(request, exchanges),
             self._cannot_be_forced(request),
         )
@@ -189,6 +190,10 @@ class OfflineHelper:
         else:
             parts.append("No recorded question fits the tools that were offered.")
         return opening, "\n\n" + _paragraphs(*parts)
+
+
+def _who(request: TurnRequest) -> str:
+    return _WHO_AFTER_CALLS if request.answered_calls else _WHO
 
 
 def _usable(request: TurnRequest) -> frozenset[str]:

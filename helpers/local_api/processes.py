@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _SECONDS_TO_DIE: Final = 5.0
+_SECONDS_TO_STAND_STILL: Final = 1.0
+_MOST_LOOKS: Final = 20
 
 
 class _Starter:
@@ -110,31 +112,75 @@ def below(*pids: int) -> list[int]:
 
 
 def resident_bytes(pids: Sequence[int]) -> int:
-    """Return how much memory the processes hold for themselves, together.
+    """Return how much memory the processes hold, together: what they allocated, and what they share in memory.
 
-    Pages shared with files are not counted; those that a fork shares with its parent count once for each of them.
+    Pages of files are not counted; those that a fork shares with its parent count once for each of them.
     """
-    pages = 0
-    for pid in pids:
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                fields = file.read().split()
-        except OSError:  # it ended meanwhile
-            continue
-        pages += int(fields[1]) - int(fields[2])
-    return pages * os.sysconf("SC_PAGE_SIZE") if pages else 0
+    return sum(_kilobytes(pid, "status", (b"RssAnon:", b"RssShmem:")) for pid in pids) << 10
 
 
 def fair_bytes(pids: Sequence[int]) -> int:
     """Return how much memory the processes hold together, each shared page counted once. Slower, so for doubt only."""
-    total = 0
+    return sum(_kilobytes(pid, "smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:")) for pid in pids) << 10
+
+
+def _kilobytes(pid: int, name: str, fields: tuple[bytes, ...]) -> int:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith(fields))
+    except OSError:  # it ended meanwhile, or may not be looked at
+        return 0
+
+
+def hold(pid: int) -> None:
+    """Stop what ``pid`` started, and itself unless it only waits for them, until ``let_go``. Linux only.
+
+    Code that goes on unseen would fill the disk without a limit.
+    """
+    if sys.platform != "linux":
+        return
+    held: set[int] = set()
+    if not _is_bubblewrap(pid):
+        _signal({pid}, signal.SIGSTOP)
+        held.add(pid)
+    # What starts others all the time is looked for again, as often as there can be something new.
+    for _ in range(_MOST_LOOKS):
+        new = set(below(pid)) - held
+        if not new:
+            break
+        _signal(new, signal.SIGSTOP)
+        held |= new
+    # A signal is there at once and obeyed a little later.
+    last = time.monotonic() + _SECONDS_TO_STAND_STILL
+    while any(_runs(pid) for pid in held) and time.monotonic() < last:
+        time.sleep(0.001)
+
+
+def let_go(pid: int) -> None:
+    """Let everything that ``hold`` stopped go on."""
+    if sys.platform == "linux":
+        _signal({pid, *below(pid)}, signal.SIGCONT)
+
+
+def _signal(pids: set[int], number: int) -> None:
     for pid in pids:
-        try:
-            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                total += sum(int(line.split()[1]) << 10 for line in file if line.startswith(b"Pss_Anon:"))
-        except OSError:  # it ended meanwhile, or may not be looked at
-            continue
-    return total
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in b"TtZX"
+    except (OSError, IndexError):  # it ended meanwhile
+        return False
+
+
+def _is_bubblewrap(pid: int) -> bool:
+    """Tell whether a process is bubblewrap, which must see that its parent ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("bwrap")
+    return False
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from helpers.local_api.file_search_tool import NAME as FILE_SEARCH
 from helpers.local_api.file_search_tool import FileSearch, queries_in
 from helpers.local_api.function_calls import CarriedOver
 from helpers.local_api.matching import TieError, best, next_steps, split_steps
-from helpers.local_api.offline import OfflineHelper
+from helpers.local_api.offline import Missed, OfflineHelper
 from helpers.local_api.recordings import Exchange, Library, names_found
 from helpers.local_api.schemas import misfit
 from helpers.local_api.turns import (
@@ -43,11 +44,19 @@ _OTHER_CALLS: Final = "The functions that were called are not those of the recor
 _NOT_KEPT: Final = "What the recorded answer found before its function call is not there any more."
 
 
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a recorded answer that would fit cannot be given, and what it does not fit."""
+
+    why: str
+    misses: Missed
+
+
 class RecordedTurns:
     """A source of turns that plays recordings, and leaves the rest to the offline helper.
 
     Args:
-        folder: where the recordings are.
+        recordings: the folder where they are, or a library that has read it.
         file_search: searches the vector stores that a request offers.
         code_interpreter: knows the tables that code would find.
         carried_over: what was found before a function call.
@@ -56,14 +65,14 @@ class RecordedTurns:
 
     def __init__(
         self,
-        folder: Path,
+        recordings: Path | Library,
         file_search: FileSearch,
         code_interpreter: CodeInterpreter,
         carried_over: CarriedOver,
         *,
         strict: bool = False,
     ) -> None:
-        self._library = Library(folder)
+        self._library = recordings if isinstance(recordings, Library) else Library(recordings)
         self._file_search = file_search
         self._carried_over = carried_over
         self._helper = OfflineHelper(file_search, code_interpreter)
@@ -88,43 +97,43 @@ class RecordedTurns:
                     request, "This question is not in the recordings, or not with these tools."
                 )
             return self._helper.next_turn(request, exchanges)
-        answered = request.answered_calls
-        done, left = split_steps(exchange, len(answered))
-        steps = next_steps(left, parallel=request.parallel_tool_calls)
-        carried, why = self._carry(done, answered)
-        why = why or _not_offered(steps, request)
-        if why:
+        turn, obstacle = self._recorded(exchange, request)
+        if obstacle:
             if self._strict:
-                raise self._refused(request, why)
-            return self._helper.next_turn(request, exchanges, why, recorded="functions")
-        if request.wants_json:
-            why = _wrong_form(steps, carried.found, request.text_format)
-            if why:
-                if self._strict:
-                    raise self._refused(request, f"The recorded answer cannot be given: {why}.")
-                return self._helper.next_turn(
-                    request, exchanges, f"The recorded answer: {why}.", recorded="form"
-                )
-        if FILE_SEARCH in exchange.tools:
-            steps, missing = self._file_search.cite(
-                steps, request.tools, searched=queries_in(request.since_question)
-            )
-            if missing:
-                why = f"The recorded answer cites {', '.join(missing)}, and your vector stores have no such file."
-                if self._strict:
-                    raise self._refused(request, why)
-                return self._helper.next_turn(request, exchanges, why, recorded="files")
+                raise self._refused(request, obstacle.why)
+            return self._helper.next_turn(request, exchanges, obstacle.why, misses=obstacle.misses)
         note = note_for(exchange, request)
         if note and self._strict:
             raise self._refused(request, note)
-        turn = Turn(steps, _marks(exchange, note), carried=carried)
-        if not any(isinstance(step, Run) and step.prints for step in steps):
+        turn = dataclasses.replace(turn, marks=_marks(exchange, note))
+        if not _waits_for_code(turn.steps):
             return turn
         return dataclasses.replace(
             turn,
             otherwise=self._helper.otherwise(request, exchanges),
             refusal=self._refused(request, _OTHER_OUTPUT).message if self._strict else "",
         )
+
+    def _recorded(self, exchange: Exchange, request: TurnRequest) -> tuple[Turn, Obstacle | None]:
+        """Return what an exchange does next, and what is in its way, if anything is."""
+        answered = request.answered_calls
+        done, left = split_steps(exchange, len(answered))
+        steps = next_steps(left, parallel=request.parallel_tool_calls)
+        carried, why = self._carry(done, answered)
+        why = why or _not_offered(steps, request)
+        if why:
+            return Turn([]), Obstacle(why, "functions")
+        if request.wants_json:
+            why = _wrong_form(steps, carried.found, request.text_format)
+            if why:
+                return Turn([]), Obstacle(f"The recorded answer cannot be given: {why}.", "form")
+        if FILE_SEARCH in exchange.tools:
+            searched = queries_in(request.since_question)
+            steps, missing = self._file_search.cite(steps, request.tools, searched=searched)
+            if missing:
+                why = f"The recorded answer cites {', '.join(missing)}, and your vector stores have no such file."
+                return Turn([]), Obstacle(why, "files")
+        return Turn(steps, carried=carried), None
 
     def _carry(self, done: Sequence[Step], answered: Sequence[AnsweredCall]) -> tuple[Carried, str]:
         """Return what the steps before this response found, and what is in the way of going on, or ``""``."""
@@ -210,8 +219,12 @@ def _wrong_form(steps: Sequence[Step], found: Mapping[str, str], form: Mapping[s
     if not isinstance(answer, Say):
         return ""
     text = filled(answer, found).text
-    waits_for_code = any(isinstance(step, Run) and step.prints for step in steps)
-    return _not_json(PLACEHOLDER.sub("0", text)) if waits_for_code else misfit(text, form)
+    return _not_json(PLACEHOLDER.sub("0", text)) if _waits_for_code(steps) else misfit(text, form)
+
+
+def _waits_for_code(steps: Sequence[Step]) -> bool:
+    """Return whether an answer depends on what code has yet to print."""
+    return any(isinstance(step, Run) and step.prints for step in steps)
 
 
 def _not_json(text: str) -> str:

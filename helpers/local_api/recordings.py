@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import functools
 import os
 import re
 import threading
@@ -25,7 +26,7 @@ from helpers.local_api.yaml_nodes import Node, Problem, Reader
 DEFAULT_MODEL: Final = "gpt-6-luna"
 
 _FILE_KEYS: Final = ("source", "model", "date", "recorded_with", "exchanges")
-_EXCHANGE_KEYS: Final = ("ask", "tools", "when", "after", "recorded_with", "steps")
+_EXCHANGE_KEYS: Final = ("ask", "tools", "when", "after", "recorded_with", "model", "date", "steps")
 _WHEN_KEYS: Final = ("description", "instructions", "model")
 _STEP_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "say": ("say",),
@@ -82,6 +83,7 @@ class Exchange:
         return f"{self.file}:{self.line}"
 
 
+@functools.lru_cache(maxsize=4096)  # every recorded question is compared at every request
 def normalised(text: str) -> str:
     """Return a text as questions are compared: NFKC, case folded, white space joined, no punctuation at its end.
 
@@ -118,10 +120,7 @@ def read_file(path: Path, content: bytes) -> tuple[list[Exchange], list[Problem]
     top = None if document is None else reader.mapping(document, "the file", _FILE_KEYS)
     if document is None or top is None:
         return [], reader.problems
-    source = _read_source(reader, top, document.line)
-    default = RecordedWith()
-    if "recorded_with" in top:
-        default = _read_recorded_with(reader, top["recorded_with"], default)
+    source, default = _read_head(reader, top, document.line)
     if "exchanges" not in top:
         reader.problem(document.line, "there are no `exchanges`. Add the list, with at least one `- ask: |`.")
         return [], reader.problems
@@ -132,6 +131,21 @@ def read_file(path: Path, content: bytes) -> tuple[list[Exchange], list[Problem]
         reader.problem(top["exchanges"].line, "the list of exchanges is empty. Add at least one `- ask: |`.")
     exchanges = [_read_exchange(reader, node, source, default) for node in nodes or []]
     return [exchange for exchange in exchanges if exchange], sorted(reader.problems)
+
+
+def read_head(path: Path, content: bytes) -> tuple[Source, RecordedWith]:
+    """Return what the head of a file without problems says about all of its exchanges."""
+    reader = Reader(path)
+    document = reader.document(content)
+    top = (None if document is None else reader.mapping(document, "the file", _FILE_KEYS)) or {}
+    return _read_head(reader, top, 1)
+
+
+def _read_head(reader: Reader, top: Mapping[str, Node], line: int) -> tuple[Source, RecordedWith]:
+    source, default = _read_source(reader, top, line), RecordedWith()
+    if "recorded_with" in top:
+        default = _read_recorded_with(reader, top["recorded_with"], default)
+    return source, default
 
 
 def _read_source(reader: Reader, top: Mapping[str, Node], line: int) -> Source:
@@ -153,6 +167,18 @@ def _read_source(reader: Reader, top: Mapping[str, Node], line: int) -> Source:
             reader.problem(
                 line, f"a captured file also says {name}: which model answered, and when (YYYY-MM-DD)."
             )
+    return Source("captured", model, date)
+
+
+def _read_own_source(reader: Reader, fields: Mapping[str, Node], source: Source) -> Source:
+    """Return the source of one exchange: that of its file, with its own model and date if it has them."""
+    if source.kind != "captured":
+        for name in ("model", "date"):
+            if name in fields:
+                reader.problem(fields[name].line, f"{name!r} belongs to `source: captured` only. Remove it.")
+        return source
+    model = reader.text(fields["model"], "model") if "model" in fields else source.model
+    date = _read_date(reader, fields["date"]) if "date" in fields else source.date
     return Source("captured", model, date)
 
 
@@ -190,6 +216,7 @@ def _read_exchange(reader: Reader, node: Node, source: Source, default: Recorded
     recorded_with = default
     if "recorded_with" in fields:
         recorded_with = _read_recorded_with(reader, fields["recorded_with"], default)
+    source = _read_own_source(reader, fields, source)
     _check_tools(reader, node, steps, tools or [])
     _check_citations(reader, node, steps, tools or [])
     if ask is None:
@@ -268,7 +295,7 @@ def _read_steps(reader: Reader, node: Node) -> list[Step]:
         step = _read_step(reader, each)
         if step is None:
             continue
-        for text in _texts_with_places(step):
+        for text in texts_with_places(step):
             _check_placeholders(reader, each, text, names, steps)
         for name in _unquoted_places(step, names):
             reader.problem(
@@ -387,7 +414,7 @@ def names_found(steps: Iterable[Step]) -> set[str]:
     return {name for step in steps for pattern in _patterns(step) for name in re.compile(pattern).groupindex}
 
 
-def _texts_with_places(step: Step) -> list[str]:
+def texts_with_places(step: Step) -> list[str]:
     """Return the texts of a step in which something can be filled in."""
     if isinstance(step, Say):
         return [step.text]
@@ -409,7 +436,8 @@ def _unquoted_places(step: Step, names: set[str]) -> Iterator[str]:
     while layer:
         inner = [each for value in layer for each in (value.values() if isinstance(value, dict) else value)]
         layer = [each for each in inner if isinstance(each, dict | list)]
-        yield from (name for each in layer for name in each if each == {name: None} and name in names)
+        mappings = [each for each in layer if isinstance(each, dict)]
+        yield from (name for each in mappings for name in each if each == {name: None} and name in names)
 
 
 def _check_placeholders(
@@ -462,10 +490,10 @@ class Library:
                 stamp = (stat.st_mtime_ns, stat.st_size)
                 known = self._files.get(path)
                 if known is None or known[0] != stamp:
-                    known = (stamp, *read_file(_shown_path(path), path.read_bytes()))
+                    known = (stamp, *read_file(shown_path(path), path.read_bytes()))
                 yield path, known
             except OSError as error:
-                problem = Problem(_shown_path(path), 1, f"the file cannot be read ({error.strerror}).")
+                problem = Problem(shown_path(path), 1, f"the file cannot be read ({error.strerror}).")
                 yield path, ((0, 0), [], [problem])
 
 
@@ -476,7 +504,7 @@ def recording_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if path.is_file())
 
 
-def _shown_path(path: Path) -> Path:
+def shown_path(path: Path) -> Path:
     """Return the path as a person would type it: from where they are, if it is below."""
     try:
         return path.resolve().relative_to(Path(os.getcwd()).resolve())

@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import gc
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -105,7 +106,10 @@ class Reading:
         self.runs_first = runs_first
         """Whether code may have to run before the first event, because what came before it is not sent again."""
         self._events = events
-        self._on_abandon = on_abandon
+        # No __del__: it would run for every reading, and Python drops an interrupt that arrives inside of one.
+        self._abandon = weakref.finalize(self, on_abandon) if on_abandon else None
+        if self._abandon:
+            self._abandon.atexit = False
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -114,7 +118,8 @@ class Reading:
         try:
             return next(self._events)
         except StopIteration:
-            self._on_abandon = None
+            if self._abandon:
+                self._abandon.detach()
             raise
         except BaseException:
             self.close()
@@ -122,12 +127,8 @@ class Reading:
 
     def close(self) -> None:
         """Stop reading."""
-        on_abandon, self._on_abandon = self._on_abandon, None
-        if on_abandon:
-            on_abandon()
-
-    def __del__(self) -> None:
-        self.close()
+        if self._abandon:
+            self._abandon()
 
 
 class _Live:
@@ -176,7 +177,7 @@ class Responses:
     def create(self, body: Body) -> Body | Reading:
         """POST /responses: the response, or the reading of its events if a stream was asked for."""
         request = read_request(body, self._models, str)
-        context = self._context(request)
+        context, context_end = self._context(request)
         items = [*context, *request.input_items]
         check_pairs(items)
         _check_json_is_asked_for(request, items)
@@ -203,8 +204,8 @@ class Responses:
         if any(isinstance(step, Run) for step in turn.steps):
             container_id = self._code.container(request.tools, items).id
         with self._state.transaction() as transaction:
-            # Somebody else may have begun since the context was read.
-            context_end = _free_conversation(transaction, request)
+            # Somebody else may have begun since the context was read, or even have ended.
+            _check_still_free(transaction, request, context_end)
             response_id = ids.numbered("resp", transaction.next_number("resp"))
             for index, item in enumerate(request.input_items):
                 item["id"] = ids.within(response_id, item["id"], f"input {index}")
@@ -334,12 +335,16 @@ class Responses:
 
     # -- what a response can see --------------------------------------------------------------------------------
 
-    def _context(self, request: ResponseRequest) -> list[Item]:
-        """Return the items before the request's own; refuse if they are not there or somebody works on them."""
+    def _context(self, request: ResponseRequest) -> tuple[list[Item], int]:
+        """Return the items before the request's own, and where its conversation ends.
+
+        Refuse if they are not there or somebody works on them.
+        """
         if request.conversation_id is not None:
             self._check_not_busy(request.conversation_id)
         with self._state.transaction() as transaction:
-            return _context_items(transaction, request)
+            items = _context_items(transaction, request)
+            return items, transaction.last_position(request.conversation_id or "")
 
     def _check_not_busy(self, conversation_id: str) -> None:
         """Refuse with ``conversation_locked`` while another response works on a conversation."""
@@ -552,14 +557,15 @@ def _locked() -> APIError:
     )
 
 
-def _free_conversation(transaction: Transaction, request: ResponseRequest) -> int:
-    """Return the last position of the request's conversation, after a last look that nobody works on it."""
+def _check_still_free(transaction: Transaction, request: ResponseRequest, context_end: int) -> None:
+    """Take a last look that nobody works on the request's conversation, or added to it meanwhile."""
     if request.conversation_id is None:
-        return 0
+        return
     existing(transaction, request.conversation_id)
     if transaction.running_in(request.conversation_id):
         raise _locked()
-    return transaction.last_position(request.conversation_id)
+    if transaction.last_position(request.conversation_id) != context_end:
+        raise _locked()
 
 
 def _context_items(transaction: Transaction, request: ResponseRequest | CountRequest) -> list[Item]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import sys
 import threading
 import time
@@ -18,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from helpers.local_api import bubblewrap
+from helpers.local_api import bubblewrap, kernel_rules
+from helpers.local_api.folders import LONGEST_PATH, sizes
 from helpers.local_api.kernel_output import KernelOutput
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ class Sandbox:
             except BaseException:
                 # Ctrl-C in the notebook, as a rule: the code must not go on unseen.
                 run.stop()
+                run.rest()
                 if run.lost:
                     state.drop()
                 raise
@@ -219,13 +220,15 @@ class _Run:
         self._kernel = kernel
         self._state = sandbox._state
         self._limits = sandbox.limits
-        self._folders = [sandbox.folder, kernel.private / "home", kernel.private / "tmp"]
+        self._folders = [sandbox.folder, kernel.private]
         self._id = ""
+        self._too_deep = False
         self._replied = self._idle = False
 
     def to_its_end(self, code: str) -> str:
         """Run it; return a sentence if something else than the code ended it."""
         limits, state = self._limits, self._state
+        self._kernel.let_go()
         before = self._files()
         given = {path: size for path, size in before.items() if path not in state.written}
         used_before = _used(before, given)
@@ -295,8 +298,7 @@ class _Run:
             # It says goodbye first and ends a little later, in the middle of whatever runs then.
             self.lost = True
             why = why or "The code ended Python."
-        if self.lost:
-            self._kernel.kill()
+        self.rest()
         after = self._files()
         state.written = {path for path in after if path not in given}
         why = why or self._too_many_files(after, given, used_before)
@@ -314,6 +316,13 @@ class _Run:
         if not self._done() or not self._kernel.alive():
             self.lost = True
             self._kernel.kill()
+
+    def rest(self) -> None:
+        """Let nothing go on after the run: nobody would see what it uses."""
+        if self.lost:
+            self._kernel.kill()
+        else:
+            self._kernel.hold()
 
     def _is_over_anyway(self) -> bool:
         """Wait a moment for the end: an interrupt that comes right after it would hit the kernel itself."""
@@ -366,11 +375,17 @@ class _Run:
     def _files(self) -> dict[str, int]:
         # More than are needed to see that there are too many are not looked at.
         found: dict[str, int] = {}
+        self._too_deep = False
         for folder in self._folders:
-            found |= sizes(folder, 20 * self._limits.files + 2_000)
+            part = sizes(folder, 20 * self._limits.files + 2_000)
+            longest = len(str(folder)) + LONGEST_PATH
+            self._too_deep = self._too_deep or any(len(path) > longest for path in part)
+            found |= part
         return found
 
     def _too_many_files(self, now: dict[str, int], given: dict[str, int], before: tuple[int, int]) -> str:
+        if self._too_deep:
+            return "The code made folders in folders deeper than anybody can look and was stopped. Remove them first."
         number, size = _used(now, given)
         # Code that removes what earlier code wrote must be able to run.
         if number > self._limits.files and number > before[0]:
@@ -391,25 +406,6 @@ def _used(files: dict[str, int], given: dict[str, int]) -> tuple[int, int]:
     )
 
 
-def sizes(folder: Path, most: int) -> dict[str, int]:
-    """Return the bytes of everything below ``folder``, by its path. Links are not followed; ``most`` entries at most."""
-    found: dict[str, int] = {}
-    todo = [str(folder)]
-    while todo and len(found) < most:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    found[entry.path] = status.st_size if stat.S_ISREG(status.st_mode) else 0
-                    if stat.S_ISDIR(status.st_mode):
-                        todo.append(entry.path)
-                    if len(found) >= most:
-                        break
-        except OSError:  # the code removed it, or forbade to look, while we looked
-            continue
-    return found
-
-
 def guarantee(isolation: Literal["auto", "none"] = "auto") -> str:
     """Say what a sandbox on this machine keeps code from."""
     found, reason = (
@@ -421,18 +417,31 @@ def guarantee(isolation: Literal["auto", "none"] = "auto") -> str:
             "folder, and Python and the system's programs to read. It still runs on this machine's Linux, so it is no "
             "protection against an attack on Linux itself."
         )
-        if os.getuid() == 0:
-            text += " You are root, whom the limit on processes does not bind: they are counted, and ended when too many."
-        return text
+        return text + _root()
+    if kernel_rules.works():
+        text = (
+            f"Linux keeps the code to rules, because {reason}: no network, no key, and of this disk only its own folder, and "
+            "Python and the system's programs to read; it sees which processes run here, can change the rights of your "
+            "files and reach programs that listen on a Unix socket, so this is no security boundary."
+        )
+        return f"{text} Time, memory, output, files and processes are limited.{_root()}"
     text = (
-        f"This is a guard against accidents and no security boundary, because {reason}: the code can read and write the "
-        "files of this machine and use its network."
+        f"This is a guard against accidents and no security boundary, because {reason}: the code can read and write your "
+        "files, a key in them included, look into your other programs and use the network."
     )
     limited = {
         "linux": "time, memory, output, files and processes are limited.",
         "win32": "time, output and files are limited, memory is not.",
     }.get(sys.platform, "time, output and files are limited, memory and processes are not.")
     return f"{text} It is given no key and a folder of its own; {limited}"
+
+
+def _root() -> str:
+    if os.getuid() != 0:
+        return ""
+    return (
+        " You are root, whom the limit on processes does not bind: they are counted, and ended when too many."
+    )
 
 
 def _size(number: int) -> str:

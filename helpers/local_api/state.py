@@ -103,13 +103,17 @@ class State:
     Args:
         path: the file to keep, or a folder to put it in; ``None`` for a temporary one.
         tables: statements that make the tables of further rooms, if they are not there yet.
+        first_number: from which to count things, if nothing was counted yet. Ids are made from these numbers.
 
     Raises:
         StateError: the file is no state of this workshop's.
     """
 
-    def __init__(self, path: Path | None = None, tables: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path | None = None, tables: Sequence[str] = (), *, first_number: int = 1
+    ) -> None:
         self.shared = path is not None
+        self._first_number = first_number
         self._lock = threading.Lock()
         temporary = None if path is not None else tempfile.mkdtemp(prefix="workshop-state-")
         file = Path(temporary, "state.sqlite3") if temporary else _file_at(Path(path or ""))
@@ -156,7 +160,7 @@ class State:
         with self._lock:
             try:
                 self._connection.execute("begin immediate")
-                yield Transaction(self._connection)
+                yield Transaction(self._connection, self._first_number)
                 self._connection.execute("commit")
             except BaseException:
                 # An interrupt can come at any point, so ask instead of keeping count.
@@ -228,7 +232,8 @@ def _close(
 class Transaction:
     """What can be read and written while the state is held. One method for each thing that a route needs."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, first_number: int = 1) -> None:
+        self._first_number = first_number
         self._run = connection.execute
         self._run_many = connection.executemany
 
@@ -246,10 +251,10 @@ class Transaction:
         self._run_many(statement, rows)
 
     def next_number(self, kind: str) -> int:
-        """Count one further thing of this kind and return its number, from 1."""
+        """Count one further thing of this kind and return its number."""
         (number,) = self._run(
-            "insert into counters values (?, 1) on conflict (kind) do update set value = value + 1 returning value",
-            (kind,),
+            "insert into counters values (?, ?) on conflict (kind) do update set value = value + 1 returning value",
+            (kind, self._first_number),
         ).fetchone()
         return int(number)
 

@@ -77,7 +77,11 @@ def pieces(text: str) -> Iterator[str]:
     """
     if text.isascii() and "\r" not in text:
         for found in _PIECE.finditer(text):
-            yield from _short(list(found.group()))
+            piece = found.group()
+            if len(piece) <= _LONGEST_PIECE and not piece[-1].isdigit():
+                yield piece
+            else:
+                yield from _short(list(piece))
         return
     word: list[str] = []
     kind = ""

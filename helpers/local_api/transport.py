@@ -21,6 +21,8 @@ from helpers.local_api.players import Event
 from helpers.local_api.responses import Reading, Waiting
 
 _HUMAN_PAUSE_S: Final = 0.025
+# One for all events: `json.dumps` would make one for each.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class EventStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -90,7 +92,7 @@ class FileStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
 def frame(event: Event) -> bytes:
     """Return an event as it is sent."""
-    return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
+    return f"event: {event['type']}\ndata: {_encode(event)}\n\n".encode()
 
 
 class Transport(httpx2.BaseTransport):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import openai
@@ -28,11 +29,12 @@ class Clock:
         return self.now
 
 
-def make_client(api: LocalAPI, *, strict: bool = True) -> openai.OpenAI:
+def make_client(api: LocalAPI, *, strict: bool = True, max_retries: int = 2) -> openai.OpenAI:
     return openai.OpenAI(
         api_key="any",
         base_url=URL,
         http_client=httpx2.Client(transport=api.transport()),
+        max_retries=max_retries,
         _strict_response_validation=strict,
     )
 
@@ -83,6 +85,27 @@ def parse_events(text: str) -> list[dict[str, object]]:
         assert name == f"event: {event['type']}"
         events.append(event)
     return events
+
+
+def kinds(events: Iterable[Any]) -> list[str]:
+    """Types in order; runs of one delta type count as one."""
+    found: list[str] = []
+    for event in events:
+        kind = event["type"] if isinstance(event, dict) else event.type
+        if not (found and found[-1] == kind and kind.endswith(".delta")):
+            found.append(kind)
+    return found
+
+
+def shape(value: Any) -> Any:
+    """The names and types of a JSON value, without its contents."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value]
+    return (
+        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    )
 
 
 @pytest.fixture

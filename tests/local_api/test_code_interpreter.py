@@ -13,7 +13,7 @@ import pytest
 from helpers.local_api import LocalAPI
 from helpers.local_api.code_interpreter_tool import file_citations, filled
 from helpers.local_api.turns import Say
-from tests.local_api.conftest import DATA, MODEL, make_async_client, make_client
+from tests.local_api.conftest import DATA, MODEL, kinds, make_async_client, make_client, shape
 from tests.local_api.kernels import PNG, InProcess
 
 LIVE = json.loads((DATA / "real-streams" / "code_interpreter_image.json").read_text())[0]
@@ -138,20 +138,6 @@ def citations_of(response):
     return [
         each for item in response.output if item.type == "message" for each in item.content[0].annotations
     ]
-
-
-def kinds(events):
-    """The types of events, a run of deltas as one."""
-    found = [event["type"] for event in events]
-    return [kind for place, kind in enumerate(found) if not place or kind != found[place - 1]]
-
-
-def shape(value):
-    if isinstance(value, dict):
-        return {key: shape(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [shape(each) for each in value]
-    return type(value).__name__
 
 
 # -- the events -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from helpers.local_api import LocalAPI
 from helpers.local_api.citing import citations, mistakes
 from helpers.local_api.recordings import read_file
-from tests.local_api.conftest import DATA, MODEL, Raw, make_client, parse_events
+from tests.local_api.conftest import DATA, MODEL, Raw, kinds, make_client, parse_events, shape
 
 LIVE = json.loads((DATA / "real-streams" / "file_search.json").read_text())[3]
 
@@ -96,10 +96,6 @@ def ask(client, tool, question="What is the capital of France?", **options):
     return client.responses.create(model=MODEL, input=question, tools=[tool], **options)
 
 
-def kinds(events):
-    return [event["type"] for event in events]
-
-
 def citations_of(response):
     return [
         each for item in response.output if item.type == "message" for each in item.content[0].annotations
@@ -111,14 +107,6 @@ def call_of(response):
 
 
 # -- the events ---------------------------------------------------------------------------------------------------------
-
-
-def shape(value):
-    if isinstance(value, dict):
-        return {key: shape(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [shape(each) for each in value]
-    return type(value).__name__ if not isinstance(value, int | float) or isinstance(value, bool) else "number"
 
 
 def test_the_stream_is_that_of_the_live_recording(raw, files, tool):

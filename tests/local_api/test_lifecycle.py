@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from helpers.local_api import LocalAPI
+from helpers.local_api.turns import Say, Turn
 from tests.local_api.conftest import MODEL, RECORDINGS, make_async_client, make_client, parse_events
 
 LONG = {"model": MODEL, "input": "Say it long."}
@@ -218,6 +219,25 @@ def test_reading_shows_that_somebody_is_still_there(client):
         with pytest.raises(openai.BadRequestError):
             ask(client, conversation)
     stream.close()
+
+
+def test_what_was_added_while_a_turn_was_chosen_is_not_overlooked():
+    class Interrupted:
+        """A model that takes so long that somebody else has asked and got an answer meanwhile."""
+
+        def next_turn(self, request):
+            if request.question == "Slow":
+                client.responses.create(model=MODEL, input="Fast", conversation=conversation.id)
+            return Turn([Say(f"{len(request.items)} items")])
+
+    api = LocalAPI(source=Interrupted())
+    client = make_client(api)
+    conversation = client.conversations.create()
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model=MODEL, input="Slow", conversation=conversation.id)
+    assert refused.value.code == "conversation_locked"
+    assert [item.content[0].text for item in messages(client, conversation)] == ["1 items", "Fast"]
+    api.close()
 
 
 def test_other_conversations_are_not_busy(client):

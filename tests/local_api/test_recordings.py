@@ -73,9 +73,10 @@ exchanges:
     steps:
       - - call: duckduckgo_search
           with: {query: GPT-2 staged release 2019, max_results: 5, deep: {is_on: true, never: null, list: [1.5, a]}}
+          prints: '(?P<year>\d{4})'
         - call: count
       - call: count
-        with: {n: -3}
+        with: {n: -3, year: "{year}"}
       - refuse: |
           I cannot say.
 """
@@ -103,8 +104,8 @@ def test_a_file_with_everything():
     deep = {"is_on": True, "never": None, "list": [1.5, "a"]}
     arguments = {"query": "GPT-2 staged release 2019", "max_results": 5, "deep": deep}
     assert third.steps == (
-        Calls([Call("duckduckgo_search", arguments), Call("count", {})]),
-        Calls([Call("count", {"n": -3})]),
+        Calls([Call("duckduckgo_search", arguments, r"(?P<year>\d{4})"), Call("count", {})]),
+        Calls([Call("count", {"n": -3, "year": "{year}"})]),
         Refuse("I cannot say."),
     )
     assert [each.line for each in (first, second, third)] == [7, 19, 34]
@@ -117,6 +118,13 @@ def test_who_answered_is_said_for_the_whole_file():
         "source: captured\nmodel: gpt-6-luna\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  steps:\n  - say: Hello\n"
     )
     assert captured.source == Source("captured", "gpt-6-luna", "2026-11-20")
+    later, other = good(
+        "source: captured\nmodel: gpt-6-luna\ndate: 2026-11-20\nexchanges:\n"
+        "- ask: Hi\n  date: 2026-12-24\n  steps:\n  - say: Hello\n"
+        "- ask: Ho\n  model: gpt-6.2-sol\n  date: 2026-12-25\n  steps:\n  - say: Hello\n"
+    )
+    assert later.source == Source("captured", "gpt-6-luna", "2026-12-24")
+    assert other.source == Source("captured", "gpt-6.2-sol", "2026-12-25")
     assert good(HEAD + "- ask: Hi\n  steps:\n  - say: Hello\n")[0].source == Source("authored")
 
 
@@ -136,6 +144,12 @@ WRONG = [
         "source: authored\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  steps: [say: a]\n",
         2,
         "'date' belongs to",
+    ),
+    (HEAD + "- ask: Hi\n  model: gpt-6-luna\n  steps: [say: a]\n", 4, "'model' belongs to"),
+    (
+        "source: captured\nmodel: a\ndate: 2026-11-20\nexchanges:\n- ask: Hi\n  date: soon\n  steps: [say: a]\n",
+        6,
+        "date must be a day",
     ),
     ("source: captured\nexchanges:\n- ask: Hi\n  steps: [say: a]\n", 1, "also says model"),
     (
@@ -240,6 +254,40 @@ WRONG = [
         + "      - say: It is {los}.\n",
         8,
         "{los} is not a named group of an earlier `prints` (there: {loss})",
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [f]\n    steps:\n      - call: f\n        prints: '(a'\n      - say: b\n",
+        7,
+        "prints is not a regular expression",
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [f]\n    steps:\n      - call: f\n        prints: '(?P<loss>.)'\n"
+        + "      - say: It is {los}.\n",
+        8,
+        "{los} is not a named group of an earlier `prints` (there: {loss})",
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [f]\n    steps:\n      - call: f\n        prints: '(?P<loss>.)'\n"
+        + "      - call: f\n        with: {deep: ['{los}']}\n      - say: b\n",
+        8,
+        "{los} is not a named group",
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [f]\n    steps:\n      - call: f\n        prints: '(?P<loss>.)'\n"
+        + "      - call: f\n        with: {a: {loss}}\n      - say: b\n",
+        8,
+        '{loss} is a mapping in YAML. Put the place in quotes: "{loss}".',
+    ),
+    (
+        HEAD
+        + "  - ask: Hi\n    tools: [f]\n    steps:\n      - - call: f\n          prints: '(?P<a>.)'\n"
+        + "        - call: f\n          prints: '(?P<b>.)'\n      - say: '{a} {b} {c}'\n",
+        10,
+        "{c} is not a named group of an earlier `prints` (there: {a}, {b})",
     ),
     (
         HEAD

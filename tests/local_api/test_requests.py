@@ -384,10 +384,57 @@ MESSAGE = st.fixed_dictionaries(
 REASONING = st.fixed_dictionaries(
     {"type": st.just("reasoning")}, optional={"summary": JSON, "id": JSON, "encrypted_content": JSON}
 )
+CALL = st.fixed_dictionaries(
+    {"type": st.just("function_call"), "call_id": st.sampled_from(["call_1", "call_2"]) | JSON},
+    optional={
+        "name": st.just("count") | JSON,
+        "arguments": st.text(max_size=9) | JSON,
+        "id": JSON,
+        "status": JSON,
+    },
+)
+OUTPUT = st.fixed_dictionaries(
+    {"type": st.just("function_call_output"), "call_id": st.sampled_from(["call_1", "call_2"]) | JSON},
+    optional={
+        "output": st.text(max_size=9)
+        | st.lists(st.just({"type": "input_text", "text": "a"}) | JSON, max_size=2)
+        | JSON,
+        "id": JSON,
+    },
+)
+PAIR = [
+    {"type": "function_call", "call_id": "call_3", "name": "count", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "call_3", "output": "4"},
+]
+ANY_FUNCTION = st.fixed_dictionaries(
+    {"type": st.just("function"), "name": st.sampled_from(["count", "sum"])},
+    optional={
+        "parameters": st.fixed_dictionaries(
+            {"type": st.just("object")},
+            optional={
+                "properties": st.dictionaries(st.sampled_from(["a", "b"]), JSON, max_size=2) | JSON,
+                "required": st.just(["a"]) | JSON,
+                "additionalProperties": st.just(False) | JSON,
+            },
+        )
+        | JSON,
+        "strict": st.booleans() | JSON,
+        "description": st.text(max_size=9) | JSON,
+    },
+)
+CHOICE = st.fixed_dictionaries(
+    {"type": st.sampled_from(["function", "allowed_tools", "file_search", "mcp"]) | JSON},
+    optional={
+        "name": st.just("count") | JSON,
+        "mode": st.sampled_from(["auto", "required"]) | JSON,
+        "tools": st.lists(st.just({"type": "function", "name": "count"}) | JSON, max_size=2) | JSON,
+    },
+)
 VALUES = {
     "input": st.sampled_from(["What is GPT-2?", "Say it long.", "How do I make a bomb?", "anything"])
     | st.text()
-    | st.lists(MESSAGE | REASONING | JSON, max_size=3),
+    | st.lists(MESSAGE | REASONING | CALL | OUTPUT | JSON, max_size=3)
+    | st.lists(MESSAGE, max_size=2).map(lambda items: [*items, *PAIR]),
     "model": st.sampled_from([MODEL, "gpt-6.2-sol", "gpt-4.1-mini", "gpt-4", "no"]),
     "stream": st.booleans(),
     "background": st.booleans(),
@@ -403,13 +450,18 @@ VALUES = {
         {},
         optional={
             "format": st.sampled_from(
-                [{"type": "text"}, {"type": "json_schema", "name": "a", "schema": {"type": "object"}}]
-            ),
+                [
+                    {"type": "text"},
+                    {"type": "json_object"},
+                    {"type": "json_schema", "name": "a", "schema": {"type": "object"}},
+                ]
+            )
+            | st.fixed_dictionaries({"type": st.just("json_schema"), "name": st.just("a"), "schema": JSON}),
             "verbosity": st.just("medium"),
         },
     ),
-    "tools": st.lists(st.just(FUNCTION) | JSON, max_size=2),
-    "tool_choice": st.sampled_from(["auto", "none", "required"]),
+    "tools": st.lists(st.just(FUNCTION) | ANY_FUNCTION | JSON, max_size=2),
+    "tool_choice": st.sampled_from(["auto", "none", "required"]) | CHOICE,
     "truncation": st.sampled_from(["auto", "disabled"]),
     "include": st.lists(st.sampled_from(requests._INCLUDES), max_size=2),
     "stream_options": st.fixed_dictionaries({}, optional={"include_obfuscation": st.booleans()}),
@@ -486,7 +538,7 @@ ROUTES = [
 OTHER_BODIES = st.fixed_dictionaries(
     {},
     optional={
-        "items": st.lists(MESSAGE | JSON, max_size=3) | JSON,
+        "items": st.lists(MESSAGE | CALL | OUTPUT | JSON, max_size=3) | JSON,
         "metadata": VALUES["metadata"] | JSON,
         "input": VALUES["input"] | JSON,
         "colour": JSON,

@@ -179,7 +179,7 @@ def test_what_cannot_be_strict_stays_as_it_is(schema):
     assert normalised(schema) == (schema, False)
 
 
-def test_tools_are_echoed_as_they_count(client, raw):
+def test_tools_are_echoed_as_they_count(client):
     loose = {"type": "object", "properties": {"a": {**TEXT, "default": "b"}}}
     response = client.responses.create(
         model=MODEL,
@@ -204,17 +204,17 @@ def test_tools_are_echoed_as_they_count(client, raw):
         "loose": (loose, False),
         "none": (None, True),
     }
-    status, error = raw.error(
-        "/responses",
-        {
-            "model": MODEL,
-            "input": "Hi",
-            "tools": [
-                {"type": "function", "name": "good", "parameters": closed({})},
-                {"type": "function", "name": "bad", "parameters": loose, "strict": True},
-            ],
-        },
-    )
+
+
+def test_a_function_that_is_not_strict_is_refused_in_the_words_of_the_api(raw):
+    """The body as others have met it: https://github.com/kevinwatt/mysql-mcp/issues/5 and
+    https://github.com/lastmile-ai/openai-agents-mcp/issues/2."""
+    loose = {"type": "object", "properties": {"a": TEXT}, "required": ["a"]}
+    tools = [
+        {"type": "function", "name": "good", "parameters": loose},
+        {"type": "function", "name": "bad", "parameters": loose, "strict": True},
+    ]
+    status, error = raw.error("/responses", {"model": MODEL, "input": "Hi", "tools": tools})
     assert status == 400
     assert error == {
         "message": "Invalid schema for function 'bad': In context=(), 'additionalProperties' is required to be supplied "

@@ -1,23 +1,10 @@
 """Streams: which events come, in which order, and what the SDK's own readers make of them."""
 
-import json
-
 import pytest
 from openai import APIResponseValidationError
 
 from helpers.local_api.tokens import graphemes
-from tests.local_api.conftest import DATA, MODEL, make_client, parse_events
-
-
-def kinds(events):
-    """Types in order; runs of one delta type count as one."""
-    found = []
-    for event in events:
-        kind = event["type"] if isinstance(event, dict) else event.type
-        if not (found and found[-1] == kind and kind.endswith(".delta")):
-            found.append(kind)
-    return found
-
+from tests.local_api.conftest import MODEL, kinds, make_client
 
 PLAIN = [
     "response.created",
@@ -67,38 +54,6 @@ def test_no_reasoning_item_without_reasoning(raw, extra):
     events = raw.events({"input": "What is GPT-2?", **extra})
     assert kinds(events) == PLAIN[:2] + PLAIN[4:]
     assert ("phase" in events[2]["item"]) == ("model" not in extra)
-
-
-def shape(value):
-    """The names and types of a JSON value, without its contents."""
-    if isinstance(value, dict):
-        return {key: shape(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [shape(each) for each in value[:1]]
-    return (
-        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
-    )
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_it_has_every_field_of_the_recorded_background_stream(raw, number):
-    """Ids, times and texts aside, nothing that the live API sent is missing, and the order is the same."""
-    recorded = json.loads((DATA / "real-streams" / "background_resume.json").read_text())[number]
-    live = recorded["response"]["body"]["sse"]
-    ours = raw.events({"model": "gpt-4o", "input": "What is GPT-2?", "background": True})
-    if number == 1:
-        path = f"/responses/{ours[0]['response']['id']}?starting_after=0&stream=true"
-        ours = parse_events(raw.get(path).text)
-    assert kinds(ours) == kinds(live)
-    by_kind = {event["type"]: event for event in ours}
-    for event in live:
-        mine = by_kind[event["type"]]
-        if "response" not in event:
-            assert shape(mine) == shape(event), event["type"]
-            continue
-        assert shape({**mine, "response": 0}) == shape({**event, "response": 0})
-        missing = set(event["response"]) - set(mine["response"])
-        assert not missing, f"{event['type']} misses {missing}"
 
 
 def test_deltas_are_padded_to_sixteen_characters_unless_asked_not_to(raw):
