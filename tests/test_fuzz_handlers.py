@@ -340,22 +340,22 @@ KINDS = {"message": messages, "search": searches, "code": codes, "call": calls, 
 
 
 @st.composite
-def answers(draw: Any, kinds: tuple[str, ...] = tuple(KINDS), ending: str | None = None) -> list[Event]:
-    """The numbered events of one response."""
+def answers(draw: Any, kinds: tuple[str, ...] = tuple(KINDS), *, usual: bool = False) -> list[Event]:
+    """The numbered events of one response; a usual one is complete, and no event is left out."""
     events: list[Event] = []
     output = []
     for place, kind in enumerate(draw(st.lists(st.sampled_from(kinds), max_size=4))):
         more, item = draw(KINDS[kind](place))
         events += more
         output.append(item)
-    left_out = draw(st.sets(st.sampled_from(LEFT_OUT), max_size=3))
+    left_out = set() if usual else draw(st.sets(st.sampled_from(LEFT_OUT), max_size=3))
     events = [event for event in events if event["type"] not in left_out]
     for strange in draw(st.lists(strange_events, max_size=3)):
         events.insert(draw(st.integers(0, len(events))), strange)
     more_fields = draw(
         st.dictionaries(st.sampled_from(["brand_new", "obfuscation", "agent"]), json_values, max_size=2)
     )
-    status = ending or draw(st.sampled_from(["completed", "completed", "incomplete"]))
+    status = "completed" if usual else draw(st.sampled_from(["completed", "completed", "incomplete"]))
     body = {"id": "resp_1", "object": "response", "status": status, "output": output, **more_fields}
     body["metadata"] = draw(st.sampled_from([{}, {"workshop_source": "authored"}, None]))
     begin = {**body, "status": "in_progress", "output": []}
@@ -397,7 +397,7 @@ def check(handler: Any, events: list[Event]) -> None:
 # -- the tests --------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=80)
 @given(answers(), handler_kinds, renderer_kinds)
 def test_whatever_arrives_the_text_is_what_was_sent(
     events: list[Event], kind: type[EventHandler], renderer: str
@@ -422,7 +422,7 @@ def _look_at_everything(handler: Any) -> None:
     handler.get_final_messages()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(answers(), handler_kinds, renderer_kinds, st.data())
 def test_after_a_cut_what_had_arrived_is_there_and_nothing_else_is_raised(
     events: list[Event], kind: type[EventHandler], renderer: str, data: Any
@@ -443,7 +443,7 @@ def _breaking(events: list[Event], error: Exception | None) -> Iterator[Event]:
         raise error
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(answers(), handler_kinds, renderer_kinds, st.data())
 def test_events_that_are_repeated_are_told_once(
     events: list[Event], kind: type[EventHandler], renderer: str, data: Any
@@ -460,7 +460,7 @@ def test_events_that_are_repeated_are_told_once(
     check(handler, events)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(answers(), handler_kinds, renderer_kinds, st.data())
 def test_a_stream_that_is_resumed_anywhere_gives_the_text_once(
     events: list[Event], kind: type[EventHandler], renderer: str, data: Any
@@ -494,7 +494,7 @@ class Scripted:
         raise openai.APIConnectionError(request=None)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(answers(("message", "search", "code", "other")), handler_kinds, renderer_kinds, st.data())
 def test_after_a_cut_and_a_repeat_the_text_is_there_exactly_once(
     events: list[Event], kind: type[EventHandler], renderer: str, data: Any
@@ -527,7 +527,7 @@ def _renamed(events: list[Event], number: int) -> list[Event]:
     return renamed
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(answers(("message",)), answers(("message",)), handler_kinds, renderer_kinds, st.data())
 def test_an_answer_that_comes_back_in_other_words_is_the_only_one_that_stays(
     first: list[Event], second: list[Event], kind: type[EventHandler], renderer: str, data: Any
@@ -561,7 +561,7 @@ errors = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(answers(), errors, handler_kinds, renderer_kinds, st.data())
 def test_an_error_of_any_shape_is_one_exception_with_what_had_arrived(
     events: list[Event], error: Event, kind: type[EventHandler], renderer: str, data: Any
@@ -575,7 +575,7 @@ def test_an_error_of_any_shape_is_one_exception_with_what_had_arrived(
     check(handler, arrived)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     answers(("call", "message")),
     st.lists(
@@ -607,8 +607,8 @@ def test_whatever_functions_give_back_is_shown(
     _look_at_everything(handler)
 
 
-@settings(deadline=None, max_examples=150)
-@given(answers(("message",), "completed"), renderer_kinds)
+@settings(deadline=None, max_examples=50)
+@given(answers(("message",), usual=True), renderer_kinds)
 def test_the_whole_text_is_on_the_screen(events: list[Event], renderer: str) -> None:
     screen = Screen(renderer)
     handler = noting(TextHandler, screen)
