@@ -69,6 +69,7 @@ _FAMILIES: Final = (
 _WIDEST: Final = 64
 _MOST_NAMES: Final = 20
 _MOST_EVENT_RUNS: Final = 2_000
+_FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,8 @@ class Trace:
         self._status = "not_started"
         self._rows: list[Row] = []
         self._batches = 0
+        self._running: list[Row] = []
+        self._running_end = 0.0
         self._series: _Series | None = None
         self._responses: list[ResponseRecord] = []
         self._by_id: dict[str, ResponseRecord] = {}
@@ -321,9 +324,9 @@ class Trace:
         now = self._now()
         if not self._rows:
             self._open("asking", 0.0, None)
-        batch = self._last_batch()
-        if not batch:
+        if not self._rows[-1].batch:
             self._batches += 1
+            self._running = []
         row = self._open(RUNNING_FUNCTIONS, now, None)
         row.batch, row.closed = self._batches, True
         row.name = plain(result.name, 60)
@@ -333,15 +336,25 @@ class Trace:
         row.took = _positive(result.duration_ms)
         row.characters, row.output = len(result.arguments), len(result.output)
         row.shortened = result.shortened
-        batch.append(row)
-        before = self._rows[-len(batch) - 1]
-        start = max(before.last, now - max(each.took for each in batch))
-        for each in batch:
-            each.start, each.last = start, min(start + each.took, now)
+        self._running.append(row)
+        self._running_end = now
+        number = len(self._running)
+        # Each result moves those before it. With many, that waits until somebody asks, or until there are twice as many.
+        if number <= _FEW or number & (number - 1) == 0:
+            self._move_together()
+
+    def _move_together(self) -> None:
+        before = self._rows[-len(self._running) - 1]
+        start = max(before.last, self._running_end - max(each.took for each in self._running))
+        for each in self._running:
+            each.start, each.last = start, min(start + each.took, self._running_end)
 
     def _last_batch(self) -> list[Row]:
         """Return the steps of the functions that ran since anything else happened."""
-        return list(itertools.takewhile(lambda row: row.batch, reversed(self._rows)))[::-1]
+        if not self._rows or not self._rows[-1].batch:
+            return []
+        self._move_together()
+        return self._running
 
     def _free_from(self) -> float:
         """Return when the last step ended, in milliseconds; of functions that ran side by side, the longest."""

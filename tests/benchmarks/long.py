@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import io
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ from tests.benchmarks.bench import line
 from tests.served import message, response, stream_of
 
 ASSISTANT = Assistant("Teacher", "Explain.", model="gpt-6-luna", effort="none")
+RENDERERS: Mapping[str, Callable[[], Renderer]] = {
+    "lines": lambda: LinesRenderer(io.StringIO()),
+    "live lines": lambda: LinesRenderer(io.StringIO(), live=True),
+    "markdown": lambda: MarkdownRenderer(publish=lambda bundle, display_id, update: None),
+}
 
 
 @dataclass
@@ -65,34 +71,38 @@ class Course:
 
 
 class Meter:
-    """Notes the time of each step and the memory after each tenth."""
+    """Notes the time of each step, or (with ``memory``, which takes time) the memory after each tenth."""
 
-    def __init__(self, course: Course, steps: int) -> None:
+    def __init__(self, course: Course, steps: int, memory: bool) -> None:
         self._course = course
         self._every = max(1, steps // 10)
+        self._memory = memory
         self._count = 0
         self._last_s = 0.0
 
     def __enter__(self) -> Meter:
         gc.collect()
-        tracemalloc.start()
-        self._begin = tracemalloc.get_traced_memory()[0]
+        if self._memory:
+            gc.freeze()  # what is there already need not be looked at for each tenth
+            tracemalloc.start()
         self._last_s = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        tracemalloc.stop()
+        if self._memory:
+            tracemalloc.stop()
+            gc.unfreeze()
 
     def step(self) -> None:
         """Note that one more step is done."""
-        now_s = time.perf_counter()
-        self._course.seconds.append(now_s - self._last_s)
         self._count += 1
-        if self._count % self._every == 0:
+        if not self._memory:
+            now_s = time.perf_counter()
+            self._course.seconds.append(now_s - self._last_s)
+            self._last_s = now_s
+        elif self._count % self._every == 0:
             gc.collect()
-            held = tracemalloc.get_traced_memory()[0] - self._begin
-            self._course.kilobytes.append(held / 1024)
-        self._last_s = time.perf_counter()
+            self._course.kilobytes.append(tracemalloc.get_traced_memory()[0] / 1024)
 
 
 class Model:
@@ -146,12 +156,12 @@ def counter(counted: list[int]) -> Callable[..., Any]:
 # -- what is long -----------------------------------------------------------------------------------------------------
 
 
-def turns(number: int) -> Course:
+def turns(number: int, *, memory: bool = False) -> Course:
     """Ask so many questions in one conversation."""
     course = Course(f"{number:,} turns in one conversation", "turn")
     with course_on(Model()) as client:
         thread = client.conversations.create()
-        with Meter(course, number) as meter:
+        with Meter(course, number, memory) as meter:
             for turn in range(number):
                 handler = ToolboxHandler(renderer=LinesRenderer(io.StringIO()))
                 run = stream_run(client, ASSISTANT, thread, f"Question {turn}?", event_handler=handler)
@@ -160,7 +170,7 @@ def turns(number: int) -> Course:
     return course
 
 
-def deltas(number: int, renderer: str = "lines") -> Course:
+def deltas(number: int, renderer: str = "lines", *, memory: bool = False) -> Course:
     """Read one answer of so many deltas."""
     course = Course(f"an answer of {number:,} deltas, {renderer}", "delta")
     events = response(message("word " * number, pieces=number))
@@ -169,14 +179,9 @@ def deltas(number: int, renderer: str = "lines") -> Course:
     client = openai.OpenAI(
         api_key="any", http_client=httpx2.Client(transport=httpx2.MockTransport(lambda request: answer()))
     )
-    kinds: dict[str, Callable[[], Renderer]] = {
-        "lines": lambda: LinesRenderer(io.StringIO()),
-        "live lines": lambda: LinesRenderer(io.StringIO(), live=True),
-        "markdown": lambda: MarkdownRenderer(publish=lambda bundle, display_id, update: None),
-    }
-    handler = ToolboxHandler(renderer=kinds[renderer]())
+    handler = ToolboxHandler(renderer=RENDERERS[renderer]())
     run = stream_run(client, ASSISTANT, None, "Hello", event_handler=handler)
-    with Meter(course, number) as meter:
+    with Meter(course, number, memory) as meter:
         for event in run:
             if event.type == "response.output_text.delta":
                 meter.step()
@@ -184,7 +189,7 @@ def deltas(number: int, renderer: str = "lines") -> Course:
     return course
 
 
-def calls(number: int, *, at_once: bool) -> Course:
+def calls(number: int, *, at_once: bool, memory: bool = False) -> Course:
     """Call so many functions in one run, one in each response or all in one."""
     how = "all at once" if at_once else "one after another"
     course = Course(f"{number:,} function calls in one run, {how}", "call")
@@ -199,7 +204,7 @@ def calls(number: int, *, at_once: bool) -> Course:
         thread = client.conversations.create()
         agent = ASSISTANT.with_tools(counter(counted))
         handler: EventHandler = Watching(renderer=LinesRenderer(io.StringIO()))
-        with Meter(course, number) as meter:
+        with Meter(course, number, memory) as meter:
             run = stream_run(client, agent, thread, "Count.", event_handler=handler, max_rounds=number + 1)
             run.until_done()
     assert sorted(counted) == list(range(number))
@@ -218,13 +223,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--plot", type=Path, help="where to write a picture of it")
     options = parser.parse_args(arguments)
-    courses = [
-        turns(options.turns),
-        *(deltas(options.deltas, kind) for kind in ("lines", "live lines", "markdown")),
-        calls(options.calls, at_once=False),
-        calls(options.calls, at_once=True),
+    makers: list[Callable[..., Course]] = [
+        functools.partial(turns, options.turns),
+        *(functools.partial(deltas, options.deltas, kind) for kind in RENDERERS),
+        functools.partial(calls, options.calls, at_once=False),
+        functools.partial(calls, options.calls, at_once=True),
     ]
-    for course in courses:
+    courses = []
+    for make in makers:
+        course = make()
+        # Once more for the memory: noting each allocation would change the times.
+        course.kilobytes = make(memory=True).kilobytes
+        courses.append(course)
         line(
             f"{course.name}: a {course.step}", f"{1e6 * statistics.median(course.seconds):,.0f} µs", "median"
         )
