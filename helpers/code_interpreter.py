@@ -397,13 +397,13 @@ class CodeInterpreterHandler(TextHandler):
         output = at(response, "output")
         for number, item in enumerate(output if isinstance(output, list) else ()):
             if at(item, "type") == "code_interpreter_call":
-                key = self._call_key(at(item, "id") or f"output {number}")
+                key = self._call_key(text_at(item, "id") or f"output {number}")
                 known = state.calls.get(key)
                 if known is None or known.status in _RUNNING:
                     self._show_done(key, item)
                     for url in list(state.image_urls.get(key, ())):
                         self.on_image_file_done(
-                            ImageFile(url=url, item_id=at(item, "id") or f"output {number}")
+                            ImageFile(url=url, item_id=text_at(item, "id") or f"output {number}")
                         )
 
     def on_tool_call_created(self, tool_call: Any) -> None:
@@ -412,7 +412,7 @@ class CodeInterpreterHandler(TextHandler):
         if at(tool_call, "type") == "code_interpreter_call":
             key = self._call_key(self._item_name(tool_call))
             call = CodeCall(
-                _code_in(tool_call), status="in_progress", container_id=at(tool_call, "container_id") or ""
+                _code_in(tool_call), status="in_progress", container_id=text_at(tool_call, "container_id")
             )
             self._code_state().calls.setdefault(key, call)
             if call.code:
@@ -470,7 +470,7 @@ class CodeInterpreterHandler(TextHandler):
         return self._code
 
     def _item_name(self, tool_call: Any) -> str:
-        return at(tool_call, "id") or f"output {at(self.current_event, 'output_index') or 0}"
+        return text_at(tool_call, "id") or f"output {at(self.current_event, 'output_index') or 0}"
 
     def _call_key(self, item_name: str) -> str:
         # Some servers give no ids; the place of an item in its response names it as well.
@@ -493,8 +493,8 @@ class CodeInterpreterHandler(TextHandler):
         code = _code_in(item)
         outputs = at(item, "outputs")
         listed = outputs if isinstance(outputs, list) else []
-        urls = [at(output, "url") or "" for output in listed if at(output, "type") == "image"]
-        logs = "\n".join(at(output, "logs") or "" for output in listed if at(output, "type") == "logs")
+        urls = [text_at(output, "url") for output in listed if at(output, "type") == "image"]
+        logs = "\n".join(text_at(output, "logs") for output in listed if at(output, "type") == "logs")
         images = tuple(
             image_in(url, described(code, number, len(urls))) for number, url in enumerate(urls, start=1)
         )
@@ -504,7 +504,7 @@ class CodeInterpreterHandler(TextHandler):
             logs=logs if isinstance(outputs, list) else None,
             images=images,
             status=status if isinstance(status, str) and status not in _RUNNING else "completed",
-            container_id=at(item, "container_id") or "",
+            container_id=text_at(item, "container_id"),
         )
         state.calls[key] = call
         state.image_urls[key] = urls
@@ -553,7 +553,7 @@ class CodeInterpreterHandler(TextHandler):
         state.downloads = report
         if self.renderer.mode == "markdown":
             for text in self.texts:
-                if any(report.path_of(at(one, "file_id") or "") for one in text.annotations):
+                if any(report.path_of(text_at(one, "file_id")) for one in text.annotations):
                     self.text_block(text).done(self.shown_text(text))
         if report.rows or report.notes:
             summary = report.summary()

@@ -21,7 +21,7 @@ from helpers.citations import (
     passages_in,
     shown_name,
 )
-from helpers.fields import at
+from helpers.fields import at, text_at
 from helpers.handlers import Text, TextDelta, TextHandler
 from helpers.rendering import Block
 
@@ -289,7 +289,7 @@ class FileSearchHandler(TextHandler):
         return self._files
 
     def _key_of(self, tool_call: Any, output_index: Any) -> str:
-        identifier = at(tool_call, "id")
+        identifier = text_at(tool_call, "id")
         # Some servers give no ids; the place of an item in its response names it as well.
         return identifier or f"response {len(self._progress.answers)}, output {output_index}"
 

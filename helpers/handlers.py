@@ -84,6 +84,7 @@ class Text:
         self, value: str = "", *, type: str = "output_text", item_id: str = "", content_index: int = 0
     ) -> None:
         self._pieces = [value]
+        self._restarts = 0
         self.annotations: list[Any] = []
         self.type = type
         self.item_id = item_id
@@ -96,6 +97,10 @@ class Text:
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0]
+
+    def _restart(self) -> None:
+        self._pieces, self.annotations = [""], []
+        self._restarts += 1
 
     def __repr__(self) -> str:
         return f"Text(value={self.value!r}, annotations={self.annotations!r})"
@@ -299,7 +304,8 @@ class _Progress:
         self.submitted: dict[str, str] = {}
         self.answers = [_Answer()]
         self.current_text: Text | None = None
-        self.text_deltas: list[str] = []
+        # Only ever added to: with each piece the text that it belongs to, and how often that one had begun anew.
+        self.pieces: list[tuple[Text, int, str]] = []
         self.marks: list[str] = []
         self.blocks: dict[int, Block] = {}
 
@@ -560,7 +566,7 @@ class EventHandler:
     @property
     def text_deltas(self) -> list[str]:
         """The pieces of text of this run, in the order in which they arrived."""
-        return list(self._progress.text_deltas)
+        return [piece for text, time, piece in self._progress.pieces if time == text._restarts]
 
     @property
     def citations(self) -> list[Any]:
@@ -1112,7 +1118,7 @@ class EventHandler:
 
     def _add_piece(self, piece: str, text: Text, answer: _Answer) -> None:
         text._pieces.append(piece)
-        self._progress.text_deltas.append(piece)
+        self._progress.pieces.append((text, text._restarts, piece))
         self._tell_of_piece(TextDelta(piece), text, answer)
 
     def _what_is_new(self, piece: str, text: Text, answer: _Answer) -> str:
@@ -1130,20 +1136,26 @@ class EventHandler:
         self._forget_from(text, answer)
         return again
 
+    def _catch_up(self, answer: _Answer) -> None:
+        """Take texts that were given again, and of which nobody said that they are complete, as far as they came."""
+        for text in list(answer.texts.values()):
+            catching_up = answer.catching_up.pop(id(text), None)
+            if catching_up is not None and catching_up.again != catching_up.known:
+                self._forget_from(text, answer)
+                if catching_up.again:
+                    self._add_piece(catching_up.again, text, answer)
+
     def _forget_from(self, text: Text, answer: _Answer) -> None:
-        """Empty a text that is given again in other words, and those that came after it before the cut."""
+        """Empty a text that is given again in other words, and those after it that were not begun again."""
         place = next(
             (place for place, each in enumerate(answer.earlier) if each is text), len(answer.earlier)
         )
-        stale = answer.earlier[place:]
-        # The pieces of the answer that was cut are the last ones, in the order of its texts.
-        left = sum(len(each.value) for each in stale)
-        while left > 0 and self._progress.text_deltas:
-            left -= len(self._progress.text_deltas.pop())
-        for each in stale:
-            answer.catching_up.pop(id(each), None)
-            each._pieces, each.annotations = [""], []
-            self.on_text_restarted(each)
+        begun = {id(each) for each in answer.texts.values()}
+        for each in answer.earlier[place:]:
+            if each is text or id(each) not in begun:
+                answer.catching_up.pop(id(each), None)
+                each._restart()
+                self.on_text_restarted(each)
 
     def _tell_of_piece(self, delta: TextDelta, text: Text, answer: _Answer) -> None:
         self.on_text_delta(delta, text)
@@ -1169,9 +1181,10 @@ class EventHandler:
         kind = "refusal" if isinstance(refusal, str) else "output_text"
         whole = refusal if isinstance(refusal, str) else at(holder, "text")
         text = self._open_text(key, index, kind, answer)
+        catching_up = answer.catching_up.pop(id(text), None) if isinstance(whole, str) else None
+        if catching_up is not None and not whole.startswith(text.value):
+            self._forget_from(text, answer)
         if isinstance(whole, str) and whole:
-            if answer.catching_up.pop(id(text), None) and not whole.startswith(text.value):
-                self._forget_from(text, answer)
             if whole.startswith(text.value) and len(whole) > len(text.value):
                 # What no event told, because the stream was joined late or cut.
                 self._add_piece(whole[len(text.value) :], text, answer)
@@ -1238,6 +1251,8 @@ class EventHandler:
             if at(item, "type") == "message" and key not in answer.messages:
                 # Its events did not come: a stream that was joined late, or a server that sends only the end.
                 self._complete_message(item, key, answer)
+        if event.type in ("response.completed", "response.incomplete"):
+            self._catch_up(answer)
         if event.type == "response.completed":
             candidates = output or list(answer.items.values())
             answer.calls = [item for item in candidates if at(item, "type") == "function_call"]

@@ -232,15 +232,17 @@ class Run(_BaseRun):
 
     @property
     def text_deltas(self) -> Iterator[str]:
-        """The pieces of text: those that have arrived, then the others as they come."""
-        number = 0
-        while True:
-            pieces = self.handler.text_deltas
-            yield from pieces[number:]
-            number = len(pieces)
-            if next(self._events, None) is None:
-                yield from self.handler.text_deltas[number:]
-                return
+        """The pieces of text: those that have arrived, then the others as they come.
+
+        If an answer that was cut comes back in other words, its pieces follow as well.
+        """
+        number, is_over = 0, False
+        while not is_over:
+            is_over = next(self._events, None) is None
+            pieces = self.handler._progress.pieces
+            while number < len(pieces):
+                yield pieces[number][2]
+                number += 1
 
     def until_done(self) -> Self:
         """Read the run to its end, call the functions that it asks for, and return this run.

@@ -408,6 +408,27 @@ def test_an_answer_that_comes_back_in_other_words_replaces_what_had_arrived(afte
     assert run.text == "".join(run.handler.pieces) == "".join(run.handler.text_deltas) == "One, then two."
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["all events", "no event says that a text is done"])
+def test_an_answer_that_comes_back_shorter_is_only_that_short(told):
+    again = response(message("One two", item="msg_2"), id="resp_2")
+    if not told:
+        again = [event for event in again if not event["type"].endswith((".done", "item.done"))]
+    client, _ = served(cut(WHOLE, 9), GONE, stream_of(*again))
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting())
+    run.until_done()
+    assert run.text == "".join(run.handler.pieces) == "".join(run.handler.text_deltas) == "One two"
+
+
+def test_whoever_reads_the_pieces_gets_all_of_an_answer_that_comes_back_in_other_words():
+    again = stream_of(*response(message("One, then two.", item="msg_2"), id="resp_2"))
+    client, _ = served(cut(WHOLE, 9), GONE, again)
+    run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting())
+    pieces = "".join(run.text_deltas)
+    assert pieces.startswith("One two")
+    assert pieces.endswith("One, then two.")
+    assert "".join(run.handler.text_deltas) == run.text == "One, then two."
+
+
 def test_what_had_arrived_is_in_the_exception_although_another_request_failed():
     client, _ = served(cut(WHOLE, 8), GONE, refused(403))
     run, _ = patient(client, TEACHER, None, "Count.", event_handler=Noting())
