@@ -234,6 +234,8 @@ def text_of(item: Mapping[str, Any]) -> str:
     parts = item.get("content")
     if item.get("type") != "message" or not isinstance(parts, list):
         return ""
+    if len(parts) == 1 and isinstance(text := parts[0].get("text"), str):
+        return text  # nearly all are like this, and a long conversation has many
     return "\n".join(str(part.get("text", part.get("refusal", ""))) for part in parts)
 
 

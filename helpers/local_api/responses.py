@@ -181,7 +181,7 @@ class Responses:
         items = [*context, *request.input_items]
         check_pairs(items)
         _check_json_is_asked_for(request, items)
-        items = _within_window(request, items)
+        items, context_tokens = _within_window(request, items)
         self._file_search.check(request.tools)
         self._code.check(request.tools, request.input_items)
         turn = self._source.next_turn(
@@ -209,7 +209,7 @@ class Responses:
             response_id = ids.numbered("resp", transaction.next_number("resp"))
             for index, item in enumerate(request.input_items):
                 item["id"] = ids.within(response_id, item["id"], f"input {index}")
-            tokens_read = count_input(request, items) + tokens_found
+            tokens_read = context_tokens + tokens_found
             created_at = int(self._clock())
             script = write_script(request, turn, response_id, created_at, tokens_read, container_id)
             transaction.add_response(
@@ -619,8 +619,11 @@ def _check_json_is_asked_for(request: ResponseRequest, items: list[Item]) -> Non
         )
 
 
-def _within_window(request: ResponseRequest, items: list[Item]) -> list[Item]:
-    """Return the items that the model can read; refuse if they are too many and none may be dropped."""
+def _within_window(request: ResponseRequest, items: list[Item]) -> tuple[list[Item], int]:
+    """Return the items that the model can read, and about how many tokens it then reads.
+
+    Refuse if they are too many and none may be dropped.
+    """
     total, first = count_input(request, items), 0
     while total > CONTEXT_TOKENS and request.truncation == "auto" and first < len(items) - 1:
         total -= estimate(readable_text(items[first]))
@@ -631,4 +634,4 @@ def _within_window(request: ResponseRequest, items: list[Item]) -> list[Item]:
             param="input",
             code="context_length_exceeded",
         )
-    return items[first:]
+    return items[first:], total

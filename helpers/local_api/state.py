@@ -115,6 +115,7 @@ class State:
         self.shared = path is not None
         self._first_number = first_number
         self._lock = threading.Lock()
+        self._read = _ReadItems()
         temporary = None if path is not None else tempfile.mkdtemp(prefix="workshop-state-")
         file = Path(temporary, "state.sqlite3") if temporary else _file_at(Path(path or ""))
         try:
@@ -160,7 +161,7 @@ class State:
         with self._lock:
             try:
                 self._connection.execute("begin immediate")
-                yield Transaction(self._connection, self._first_number)
+                yield Transaction(self._connection, self._first_number, self._read)
                 self._connection.execute("commit")
             except BaseException:
                 # An interrupt can come at any point, so ask instead of keeping count.
@@ -232,8 +233,10 @@ def _close(
 class Transaction:
     """What can be read and written while the state is held. One method for each thing that a route needs."""
 
-    def __init__(self, connection: sqlite3.Connection, first_number: int = 1) -> None:
+    def __init__(self, connection: sqlite3.Connection, first_number: int, read: _ReadItems) -> None:
         self._first_number = first_number
+        self._read = read
+        self._items_as_committed = True
         self._run = connection.execute
         self._run_many = connection.executemany
 
@@ -287,6 +290,7 @@ class Transaction:
 
     def add_items(self, conversation_id: str, items: Sequence[Item]) -> None:
         """Add items at the end of a conversation."""
+        self._items_as_committed = False
         for item in items:
             self._run(
                 "insert into conversation_items (conversation_id, id, item) values (?, ?, ?)",
@@ -294,12 +298,28 @@ class Transaction:
             )
 
     def items(self, conversation_id: str, up_to: int | None = None) -> list[Item]:
-        """Return a conversation's items, oldest first, all or up to a position."""
+        """Return a conversation's items, oldest first, all or up to a position. Nobody changes them."""
+        if up_to is not None or not self._items_as_committed:
+            return self._items_between(conversation_id, 0, sqlite_max(up_to))
+        count, last = self._run(
+            "select count(*), coalesce(max(position), 0) from conversation_items where conversation_id = ?",
+            (conversation_id,),
+        ).fetchone()
+        known, known_last = self._read.of(conversation_id)
+        items = [*known, *self._items_between(conversation_id, known_last, last)]
+        if len(items) != count:  # one of those that were known was deleted
+            items = self._items_between(conversation_id, 0, last)
+        self._read.keep(conversation_id, items, last)
+        return list(items)
+
+    def _items_between(self, conversation_id: str, after: int, up_to: int) -> list[Item]:
         rows = self._run(
-            "select item from conversation_items where conversation_id = ? and position <= ? order by position",
-            (conversation_id, sqlite_max(up_to)),
+            "select item from conversation_items where conversation_id = ? and position > ? and position <= ? "
+            "order by position",
+            (conversation_id, after, up_to),
         )
-        return [json.loads(row[0]) for row in rows]
+        items: list[Item] = json.loads(f"[{','.join(row[0] for row in rows)}]")
+        return items
 
     def items_page(
         self, conversation_id: str, *, after: str | None, limit: int, newest_first: bool
@@ -331,6 +351,7 @@ class Transaction:
 
     def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Remove one item from a conversation."""
+        self._items_as_committed = False
         self._run(
             "delete from conversation_items where conversation_id = ? and id = ?", (conversation_id, item_id)
         )
@@ -399,6 +420,26 @@ class Transaction:
     def delete_response(self, response_id: str) -> None:
         """Remove a response."""
         self._run("delete from responses where id = ?", (response_id,))
+
+
+class _ReadItems:
+    """The items of the conversations that were read last, so that a long one is not read as a whole for each turn."""
+
+    _MOST: Final = 8
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[list[Item], int]] = {}
+
+    def of(self, conversation_id: str) -> tuple[list[Item], int]:
+        """Return the items that are known of a conversation, and the position of the last one."""
+        return self._known.get(conversation_id, ([], 0))
+
+    def keep(self, conversation_id: str, items: list[Item], last: int) -> None:
+        """Keep the items of a conversation, all up to the position ``last``."""
+        self._known.pop(conversation_id, None)
+        self._known[conversation_id] = (items, last)
+        while len(self._known) > self._MOST:
+            del self._known[next(iter(self._known))]
 
 
 def _stored_response(row: Sequence[Any]) -> StoredResponse:

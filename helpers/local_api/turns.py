@@ -143,8 +143,8 @@ class TurnRequest:
     parallel_tool_calls: bool = True
 
     def _last_user_index(self) -> int | None:
-        found = [index for index, item in enumerate(self.items) if _is_user_message(item)]
-        return found[-1] if found else None
+        places = range(len(self.items) - 1, -1, -1)
+        return next((index for index in places if _is_user_message(self.items[index])), None)
 
     @property
     def question(self) -> str | None:

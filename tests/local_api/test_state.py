@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from helpers.local_api import LocalAPI, StateError
+from helpers.local_api.state import State
 from tests.local_api.conftest import MODEL, RECORDINGS, make_client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +139,51 @@ def test_two_that_share_a_state_respect_each_others_locks(tmp_path):
     assert second.responses.create(**LONG, conversation=conversation.id).status == "completed"
     for api in (one, two):
         api.close()
+
+
+def items_of(state):
+    with state.transaction() as transaction:
+        return [item["id"] for item in transaction.items("conv_1")]
+
+
+def change(state, *, add=(), delete=(), fail=False):
+    with state.transaction() as transaction:
+        for item_id in delete:
+            transaction.delete_item("conv_1", item_id)
+        transaction.add_items("conv_1", [{"id": item_id} for item_id in add])
+        seen = [item["id"] for item in transaction.items("conv_1")]
+        if fail:
+            raise ZeroDivisionError
+    return seen
+
+
+def test_a_conversation_that_was_read_before_is_what_it_is_now_whoever_changed_it(tmp_path):
+    path = tmp_path / "state.sqlite3"
+    state, other = State(path), State(path)
+    assert change(state, add="abc") == ["a", "b", "c"]
+    assert items_of(state) == items_of(other) == ["a", "b", "c"]
+    assert change(other, add="d", delete="a") == ["b", "c", "d"]
+    assert items_of(state) == ["b", "c", "d"]
+    change(other, delete="d")
+    assert items_of(state) == ["b", "c"]
+    change(state, add="e", delete="c")
+    assert items_of(state) == items_of(other) == ["b", "e"]
+    with pytest.raises(ZeroDivisionError):
+        change(state, add="fg", fail=True)
+    assert items_of(state) == ["b", "e"], "what was taken back is not remembered"
+    change(other, add="hi")
+    assert items_of(state) == ["b", "e", "h", "i"]
+    read = items_of(state)
+    with state.transaction() as transaction:
+        transaction.items("conv_1").clear()
+    assert items_of(state) == read
+    for number in range(20):
+        with state.transaction() as transaction:
+            transaction.add_items(f"conv_{number + 2}", [{"id": "x"}])
+            transaction.items(f"conv_{number + 2}")
+    assert items_of(state) == read
+    state.close()
+    other.close()
 
 
 def test_a_folder_holds_the_state_as_well(tmp_path):
