@@ -96,8 +96,11 @@ class _Waiting:
         self._deadline_s = deadline_s
         self._start = time.monotonic()
         self._next_s = _FIRST_POLL_S
-        if isinstance(response, Response):
-            self._say(response.status or "")
+        self._first = (response.status or "") if isinstance(response, Response) else ""
+
+    def begin(self) -> None:
+        """Say the status that is known. From here on, an interrupt cancels the response."""
+        self._say(self._first)
 
     def saw(self, response: Response, headers: Mapping[str, str]) -> float | None:
         """Note an answer; return how many seconds to wait before the next look, or ``None`` if it was the last."""
@@ -155,6 +158,7 @@ class _Waiting:
 def _wait(client: openai.OpenAI, waiting: _Waiting) -> Response:
     stopped = False
     try:
+        waiting.begin()
         while True:
             wait_s = waiting.saw(*_look(client, waiting))
             if wait_s is None:
@@ -185,6 +189,7 @@ def _look(client: openai.OpenAI, waiting: _Waiting) -> tuple[Response, Mapping[s
 async def _wait_async(client: openai.AsyncOpenAI, waiting: _Waiting) -> Response:
     cancelled: asyncio.CancelledError | None = None
     try:
+        waiting.begin()
         while True:
             wait_s = waiting.saw(*await _look_async(client, waiting))
             if wait_s is None:

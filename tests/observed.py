@@ -137,6 +137,9 @@ def _observed(path: Path, folder: Path) -> Observed:
             "select count(*) from conversations where not deleted"
         ).fetchone()[0]
     state.close()
-    return Observed(
-        json.loads(ran.cells[-3].outputs[-1].text), json.loads(ran.cells[-1].outputs[-1].text), rows, texts
-    )
+    return Observed(_printed_json(ran.cells[-3]), _printed_json(ran.cells[-1]), rows, texts)
+
+
+def _printed_json(cell: nbformat.NotebookNode) -> Any:
+    """Return what a cell printed, as JSON. What it prints can arrive in several pieces."""
+    return json.loads("".join(output.text for output in cell.outputs if output.get("name") == "stdout"))

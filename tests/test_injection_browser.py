@@ -130,24 +130,34 @@ def page(browser):
 
 
 def look_at_everything(page, panel):
-    """Scroll through it, as JupyterLab draws only what is near the screen; open what is folded; move over everything."""
+    """Scroll through it until nothing new comes, as JupyterLab draws only what is near the screen; open what is folded;
+    move over everything. Give the text of all outputs."""
+    page.locator(".jp-OutputArea-output").first.wait_for()
     return page.evaluate(
         """async (panel) => {
             const pause = () => new Promise(done => setTimeout(done, 40));
             const outer = document.querySelector(panel) || document.scrollingElement;
             const texts = [];
-            for (let at = 0; at <= outer.scrollHeight; at += 4000) {
-                outer.scrollTop = at;
-                await pause();
-                texts.push(...[...document.querySelectorAll('.jp-OutputArea-output')].filter(one => !one.seen).map(one => {
+            const look = () => {
+                const found = [...document.querySelectorAll('.jp-OutputArea-output')].filter(one => !one.seen);
+                for (const one of found) {
                     one.seen = true;
                     one.querySelectorAll('details').forEach(each => { each.open = true; });
                     for (const each of one.querySelectorAll('*')) {
                         each.dispatchEvent(new MouseEvent('mouseover', {bubbles: true}));
                         each.dispatchEvent(new FocusEvent('focus'));
                     }
-                    return one.innerText;
-                }));
+                    texts.push(one.innerText);
+                }
+                return found.length;
+            };
+            for (let found = 1; found;) {
+                found = 0;
+                for (let at = 0; at <= outer.scrollHeight; at += 4000) {
+                    outer.scrollTop = at;
+                    await pause();
+                    found += look();
+                }
             }
             outer.scrollTop = 3000;
             await pause();
@@ -188,11 +198,12 @@ def test_everything_is_shown_and_nothing_lives_in_jupyterlab(executed, page, tmp
         assert_quiet(page, address)
         # Outputs of a kernel that runs here are trusted, unlike those that were opened: now all of it is live.
         choose(page, "Run", "Run All Cells")
-        page.wait_for_function(
-            "() => document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle'"
-            " && [...document.querySelectorAll('.jp-InputPrompt')].every(each => !each.textContent.includes('*'))",
-            timeout=240_000,
+        busy = (
+            "[...document.querySelectorAll('.jp-InputPrompt')].some(each => each.textContent.includes('*'))"
         )
+        page.wait_for_function(f"() => {busy}")
+        idle = "document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle'"
+        page.wait_for_function(f"() => {idle} && !{busy}", timeout=240_000)
         text = look_at_everything(page, ".jp-WindowedPanel-outer")
         picture(page, "hostile-lab", tmp_path)
         assert_quiet(page, address)

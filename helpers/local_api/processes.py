@@ -169,11 +169,20 @@ def _signal(pids: set[int], number: int) -> None:
 
 
 def _runs(pid: int) -> bool:
+    return _state(pid) not in b"TtZX"
+
+
+def _lives(pid: int) -> bool:
+    return _state(pid) not in b"ZX"
+
+
+def _state(pid: int) -> bytes:
+    """Return the state of a process as one letter; ``X`` where it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in b"TtZX"
+            return file.read().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):  # it ended meanwhile
-        return False
+        return b"X"
 
 
 def _is_bubblewrap(pid: int) -> bool:
@@ -202,11 +211,16 @@ def end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     last = time.monotonic() + _SECONDS_TO_DIE
+    ended = set(tree)
     # What left the group: stopped where it is found, looked for again until nothing new comes.
     while tree and time.monotonic() < last:
         newer = below(*tree)
         for pid in tree:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        ended.update(newer)
         tree = list(set(newer).difference(tree))
     process.wait()
+    # A signal is there at once and obeyed a little later; whoever removes their folder wants to be alone in it.
+    while any(_lives(pid) for pid in ended) and time.monotonic() < last:
+        time.sleep(0.001)

@@ -486,6 +486,8 @@ class TestLife:
         thread.join(30)
         return results[0]
 
+    # The interrupt is real, and can fall into the finalizer of whatever an earlier test left to the collector.
+    @pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning")
     def test_ctrl_c_in_the_notebook_stops_the_code(self, make: Callable[..., Sandbox]) -> None:
         sandbox = make()
         sandbox.run("kept = 1")
