@@ -19,6 +19,7 @@ from helpers.fields import at, list_at, text_at
 from helpers.functions import FunctionResult, FunctionRuns, not_run
 from helpers.handlers import EventHandler
 from helpers.trace import Trace
+from helpers.waiting import FIRST_POLL_S, TERMINAL, next_poll_s
 
 __all__ = [
     "Ask",
@@ -41,7 +42,6 @@ _LONGEST_WAIT_S: Final = 8.0
 _LONGEST_HINT_S: Final = 120.0
 # A response whose stream was cut may still be on its way to its end; it is looked for so many times.
 _LOOKS_S: Final = (0.0, 0.5, 1.0)
-_TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "incomplete"})
 _ITEMS_AT_ONCE: Final = 20
 _PAGE: Final = 100
 _INTERRUPTED_OUTPUT: Final = "This call was interrupted before it had a result."
@@ -326,7 +326,7 @@ class Course:
                 if not error.can_retry or failures > self.limits.max_retries:
                     raise
             else:
-                if text_at(response, "status") in _TERMINAL:
+                if text_at(response, "status") in TERMINAL:
                     return [_end_of(response)]
             yield Pause(wait_s)
         return None
@@ -344,7 +344,7 @@ class Course:
             if status in ("completed", "incomplete"):
                 self.trace.note("Resuming", "the stream was cut, but the answer was complete")
                 return [_end_of(response)]
-            if status in _TERMINAL:
+            if status in TERMINAL:
                 return None
         return None
 
@@ -449,11 +449,11 @@ def _wait_s(failure: RunFailed, attempt: int) -> float:
 
 def _polls_s() -> Iterable[float]:
     """Yield the seconds between looks at a background response: ten minutes in all."""
-    wait_s, total_s = 0.5, 0.0
+    wait_s, total_s = FIRST_POLL_S, 0.0
     while total_s < 600:
         yield wait_s
         total_s += wait_s
-        wait_s = min(wait_s * 1.5, 5.0)
+        wait_s = next_poll_s(wait_s)
 
 
 def _conversation_of(request: Mapping[str, Any]) -> str:

@@ -24,12 +24,17 @@ from helpers.errors import (
 )
 from helpers.handlers import failure_from
 
-__all__ = ["wait_for"]
+__all__ = ["FIRST_POLL_S", "TERMINAL", "next_poll_s", "wait_for"]
 
-_TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "incomplete"})
+TERMINAL: Final = frozenset({"completed", "failed", "cancelled", "incomplete"})
 # How long to wait between two looks at a background response if the server suggests nothing, in seconds.
-_FIRST_POLL_S: Final = 0.5
+FIRST_POLL_S: Final = 0.5
 _LONGEST_POLL_S: Final = 5.0
+
+
+def next_poll_s(wait_s: float) -> float:
+    """Return how long to wait after a wait of so many seconds: half as long again, five seconds at most."""
+    return min(wait_s * 1.5, _LONGEST_POLL_S)
 
 
 @overload
@@ -95,7 +100,7 @@ class _Waiting:
         self._show = show
         self._deadline_s = deadline_s
         self._start = time.monotonic()
-        self._next_s = _FIRST_POLL_S
+        self._next_s = FIRST_POLL_S
         self._first = (response.status or "") if isinstance(response, Response) else ""
 
     def begin(self) -> None:
@@ -106,12 +111,12 @@ class _Waiting:
         """Note an answer; return how many seconds to wait before the next look, or ``None`` if it was the last."""
         self.last = response
         self._say(response.status or "")
-        if response.status in _TERMINAL:
+        if response.status in TERMINAL:
             self._end()
             return None
         hint = headers.get("openai-poll-after-ms", "")
         wait_s = int(hint) / 1000 if hint.isdigit() else self._next_s
-        self._next_s = min(self._next_s * 1.5, _LONGEST_POLL_S)
+        self._next_s = next_poll_s(self._next_s)
         left_s = self._deadline_s - (time.monotonic() - self._start)
         if left_s <= 0:
             self._end()

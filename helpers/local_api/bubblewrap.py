@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from helpers.local_api.processes import trial_works
+
 DATA: Final = "/mnt/data"
 HOME: Final = "/home/sandbox"
 RUN: Final = "/run/kernel"
 TEMPORARY: Final = "/tmp"
 
-_SECONDS_FOR_A_TRIAL: Final = 20.0
 _SHARED_MEMORY_BYTES: Final = 256 << 20
 # Nobody: not the owner of anything on this machine, as far as the code inside can see.
 _USER: Final = "65534"
@@ -101,19 +101,7 @@ def _works(found: Bubblewrap) -> bool:
             (private / part).mkdir()
         check = "import importlib.util as u, zmq; raise SystemExit(u.find_spec('ipykernel') is None)"
         command = found.command(private / "data", private, [sys.executable, "-P", "-c", check])
-        try:
-            done = subprocess.run(
-                command,
-                env={"PATH": os.defpath},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_SECONDS_FOR_A_TRIAL,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-        return done.returncode == 0
+        return trial_works(command)
 
 
 def readable_paths() -> list[str]:

@@ -37,6 +37,23 @@ def kind_of(value: object) -> str:
     return words.get(type(value), "something else")
 
 
+def object_at(value: Any, path: str, expected: str = "an object") -> Fields:
+    """Return the fields of an object in a list of the request, or refuse whatever else stands there.
+
+    Args:
+        value: what was sent.
+        path: where, such as ``"tools[0]"``.
+        expected: OpenAI's word for what belongs there.
+    """
+    if not isinstance(value, dict):
+        raise invalid(
+            f"Invalid type for '{path}': expected {expected}, but got {kind_of(value)} instead.",
+            param=path,
+            code="invalid_type",
+        )
+    return Fields(value, path)
+
+
 def listed(values: Sequence[str], word: str = "and") -> str:
     """Return values in quotes with commas: ``'a', 'b', and 'c'``."""
     quoted = [f"'{value}'" for value in values]

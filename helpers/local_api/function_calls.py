@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from helpers.local_api import ids, items
-from helpers.local_api.checks import Fields, kind_of, listed, required
+from helpers.local_api.checks import Fields, listed, object_at, required
 from helpers.local_api.citing import PLACEHOLDER
 from helpers.local_api.errors import invalid, missing, not_built_yet, shown, unsupported
 from helpers.local_api.items import Item
@@ -115,13 +115,7 @@ def _read_call_id(fields: Fields) -> str:
 
 
 def _read_part(part: Any, path: str) -> dict[str, Any]:
-    if not isinstance(part, dict):
-        raise invalid(
-            f"Invalid type for '{path}': expected an object, but got {kind_of(part)} instead.",
-            param=path,
-            code="invalid_type",
-        )
-    fields = Fields(part, path)
+    fields = object_at(part, path)
     kind = part.get("type")
     if kind is None:
         raise missing(fields.name("type"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from helpers.local_api.checks import Fields, check_length, kind_of, listed
+from helpers.local_api.checks import Fields, check_length, listed, object_at
 from helpers.local_api.errors import invalid, missing, not_built_yet, shown
 
 Item = dict[str, Any]
@@ -76,12 +76,7 @@ def user_message(text: str, item_id: str) -> Item:
 
 
 def _read_item(value: Any, path: str, new_id: Callable[[str], str]) -> Item:
-    if not isinstance(value, dict):
-        raise invalid(
-            f"Invalid type for '{path}': expected an input item, but got {kind_of(value)} instead.",
-            param=path,
-            code="invalid_type",
-        )
+    fields = object_at(value, path, "an input item")
     kind = value.get("type", "message" if "role" in value else None)
     if isinstance(kind, str) and kind in _LATER and kind not in READERS:
         raise not_built_yet(f"The input item '{kind}'", param=path)
@@ -92,7 +87,7 @@ def _read_item(value: Any, path: str, new_id: Callable[[str], str]) -> Item:
             param=path,
             code="invalid_value",
         )
-    return READERS[kind](Fields(value, path), new_id)
+    return READERS[kind](fields, new_id)
 
 
 def _read_message(fields: Fields, new_id: Callable[[str], str]) -> Item:
@@ -140,13 +135,7 @@ def _read_content(fields: Fields, *, assistant: bool) -> list[dict[str, Any]]:
 
 
 def _read_part(part: Any, path: str, assistant: bool) -> dict[str, Any]:
-    if not isinstance(part, dict):
-        raise invalid(
-            f"Invalid type for '{path}': expected an object, but got {kind_of(part)} instead.",
-            param=path,
-            code="invalid_type",
-        )
-    fields = Fields(part, path)
+    fields = object_at(part, path)
     kind, known = part.get("type"), _OUTPUT_PARTS if assistant else _INPUT_PARTS
     if kind is None:
         raise missing(fields.name("type"))

@@ -12,12 +12,13 @@ import functools
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from helpers.local_api.processes import trial_works
 
 # Numbers of Linux 6: asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64). Each opens a way out of a process, or
 # to memory that no limit counts, or to a part of Linux that is meant for administrators.
@@ -70,7 +71,6 @@ _READ: Final = 1 << 0 | 1 << 2 | 1 << 3
 _WRITE: Final = sum(1 << bit for bit in (*range(15),) if bit not in (6, 11))  # all but making devices
 _ALL: Final = (1 << 15) - 1
 _OLDEST_LANDLOCK: Final = 3
-_SECONDS_FOR_A_TRIAL: Final = 20.0
 _GUARD: Final = Path(__file__).with_name("kernel_guard.py")
 
 Rules = dict[str, Any]
@@ -169,16 +169,4 @@ def _tried(kind: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="code-") as folder:
         settings = Path(folder, "settings.json")
         settings.write_text(json.dumps({"rules": made, "trial": True}), encoding="utf-8")
-        try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-S", str(_GUARD), str(settings)],
-                env={"PATH": os.defpath},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_SECONDS_FOR_A_TRIAL,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-    return done.returncode == 0
+        return trial_works([sys.executable, "-P", "-S", str(_GUARD), str(settings)])

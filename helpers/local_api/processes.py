@@ -19,9 +19,27 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
+_SECONDS_FOR_A_TRIAL: Final = 20.0
 _SECONDS_TO_DIE: Final = 5.0
 _SECONDS_TO_STAND_STILL: Final = 1.0
 _MOST_LOOKS: Final = 20
+
+
+def trial_works(command: Sequence[str]) -> bool:
+    """Run a command without an environment, input or output, and return whether it ended well within 20 seconds."""
+    try:
+        done = subprocess.run(
+            command,
+            env={"PATH": os.defpath},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SECONDS_FOR_A_TRIAL,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 class _Starter:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from helpers.local_api.checks import Fields, kind_of, listed, required
+from helpers.local_api.checks import Fields, listed, object_at, required
 from helpers.local_api.errors import invalid, missing, not_built_yet, shown, unsupported
 from helpers.local_api.schemas import normalised, problem_in
 
@@ -76,13 +76,7 @@ def read_tools(values: list[Any] | None, path: str = "tools") -> list[Tool]:
 
 
 def _read_tool(value: Any, path: str) -> Tool:
-    if not isinstance(value, dict):
-        raise invalid(
-            f"Invalid type for '{path}': expected an object, but got {kind_of(value)} instead.",
-            param=path,
-            code="invalid_type",
-        )
-    fields = Fields(value, path)
+    fields = object_at(value, path)
     kind = fields.text("type")
     if kind is None:
         raise missing(fields.name("type"))
@@ -183,13 +177,7 @@ def _read_choice(choice: Fields, offered: list[Tool]) -> dict[str, Any]:
         )
     tools = []
     for index, value in enumerate(values):
-        if not isinstance(value, dict):
-            raise invalid(
-                f"Invalid type for '{name}[{index}]': expected an object, but got {kind_of(value)} instead.",
-                param=f"{name}[{index}]",
-                code="invalid_type",
-            )
-        one = Fields(value, f"{name}[{index}]")
+        one = object_at(value, f"{name}[{index}]")
         tools.append(_read_one_tool(one, required(one.text("type"), one.name("type")), offered))
     return {"type": kind, "mode": mode, "tools": tools}
 
